@@ -1,0 +1,37 @@
+"""The one place that decides how kernels are compiled.
+
+Kernels are plain loops in ``_kernels.py`` files. They compile lazily (no explicit
+signatures: an import must stay cheap), release the GIL and run on one thread;
+parallelism belongs to the callers, by chunks. Helpers and constants live in the same
+file as their callers, because numba's cache does not see changes in other files.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TypeVar
+
+__all__ = ["CACHE_VARIABLE", "kernel"]
+
+F = TypeVar("F", bound=Callable[..., object])
+
+CACHE_VARIABLE = "DATAGUARD_NUMBA_CACHE"
+"""Environment variable that switches the on-disk cache on ("1"); the command line does so."""
+
+
+def kernel(function: F) -> F:
+    """Return `function` as a lazily compiled numba kernel.
+
+    The on-disk cache is used only when asked for, and only when numba finds a place it
+    can write to: with a read-only installation and no writable home, ``cache=True``
+    raises at import time, so the fall-back is to compile without a cache.
+    """
+    import numba
+
+    if os.environ.get(CACHE_VARIABLE) == "1":
+        try:
+            return numba.njit(nogil=True, cache=True)(function)  # type: ignore[no-any-return]
+        except RuntimeError:
+            pass
+    return numba.njit(nogil=True)(function)  # type: ignore[no-any-return]
