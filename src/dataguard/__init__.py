@@ -1,0 +1,1 @@
+"""Recipient-specific marks, fingerprints and re-checkable evidence for shared industrial data."""

@@ -1,0 +1,197 @@
+"""Tables: rows without a trusted order, columns with facts between them.
+
+The channel is the pair swap: two rows exchange near-equal values of one column (or of a
+jointly moved group) or they do not. Every column keeps its multiset of values exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from dataguard.carrier import Alignment, Distortion, Engines, Exhibit, Opening, Readings, SlotBrief, Slots, Votes
+from dataguard.constraints import Facts, mine
+from dataguard.formats.edits import Moves, apply_moves
+from dataguard.formats.source import Source
+from dataguard.modalities.pairing import RULE, positions, swap_plan
+from dataguard.modalities.table_distortion import measure
+from dataguard.model import VOTE_LIMIT, BiasLaw
+from dataguard.values import CanonicalTable, canonical_table
+
+__all__ = ["CARRIER", "TableCarrier", "TableContent"]
+
+I64 = NDArray[np.int64]
+U64 = NDArray[np.uint64]
+U8 = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class TableContent:
+    """A decoded table.
+
+    Attributes
+    ----------
+    table : pyarrow.Table
+        As read; the edits refer to its rows.
+    canonical : CanonicalTable
+    ids : (rows,) uint64
+        Row ids given at registration; for a suspect simply the row numbers.
+    """
+
+    table: pa.Table
+    canonical: CanonicalTable
+    ids: U64
+
+
+@dataclass(frozen=True, slots=True)
+class TableCarrier:
+    """The carrier contract for tables (see :class:`dataguard.carrier.Carrier`)."""
+
+    kind: str = "table"
+
+    def detect(self, source: Source) -> bool:
+        """Return True: everything the formats read today is a table."""
+        return len(source.column_names) > 0
+
+    def decode(self, source: Source, ids: U64 | None = None) -> TableContent:
+        """Return the source as Arrow and canonical columns."""
+        table = source.table()
+        numbers = np.arange(table.num_rows, dtype=np.uint64) if ids is None else ids
+        return TableContent(table, canonical_table(table), numbers)
+
+    def slots(self, original: TableContent, brief: SlotBrief, law: BiasLaw) -> Slots:
+        """Return the pair-swap plan, after mining the table's facts."""
+        if brief.frozen is not None:
+            facts = Facts.from_dict(brief.frozen.legend["facts"])
+        else:
+            facts = mine(original.canonical, protect=brief.protect, tolerance=brief.tolerance)
+        return swap_plan(original.canonical, original.ids, facts, brief, law)
+
+    def embed(self, original: TableContent, slots: Slots, symbols: U8) -> list[Moves]:
+        """Return the exchanges of all slots whose symbol is 1."""
+        moves = []
+        for members, index in _by_group(slots):
+            chosen = index[symbols[index] == 1]
+            low = positions(original.ids, slots.place[chosen, 1])
+            high = positions(original.ids, slots.place[chosen, 2])
+            rows, from_rows = np.concatenate([low, high]), np.concatenate([high, low])
+            moves += [Moves(name, rows, from_rows) for name in members]
+        return moves
+
+    def mark(self, original: TableContent, edits: Sequence[Moves]) -> TableContent:
+        """Return the table with the exchanges done."""
+        table = apply_moves(original.table, edits)
+        return TableContent(table, canonical_table(table), original.ids)
+
+    def align(self, original: TableContent, suspect: TableContent, engines: Engines) -> Alignment:
+        """Return the row alignment of the engine; it sees these two tables and nothing else."""
+        return engines.align(original.canonical, suspect.canonical)
+
+    def votes(
+        self, original: TableContent, suspect: TableContent, slots: Slots, alignment: Alignment
+    ) -> Readings:
+        """Read every slot of every matched row in every visible member column.
+
+        The suspect's cell equals the original's own (symbol 0), its partner's (symbol 1),
+        or neither, which says nothing. Exact readings carry the full vote.
+        """
+        parts = [
+            Readings(slot, alignment.suspect_row[match], weight)
+            for _, slot, match, weight in self._read(original, suspect, slots, alignment)
+        ]
+        if not parts:
+            empty = np.empty(0, np.int64)
+            return Readings(empty, empty, np.empty(0, np.int16))
+        return Readings(
+            np.concatenate([p.slot for p in parts]),
+            np.concatenate([p.unit for p in parts]),
+            np.concatenate([p.weight for p in parts]),
+        )
+
+    def exhibit(
+        self, original: TableContent, suspect: TableContent, slots: Slots, alignment: Alignment, votes: Votes
+    ) -> Exhibit:
+        """Return all readings behind the votes, with the row ids to open."""
+        voted = np.zeros(len(slots), np.bool_)
+        voted[votes.slot] = True
+        openings: list[Opening] = []
+        units: set[int] = set()
+        for column, slot, match, _ in self._read(original, suspect, slots, alignment):
+            keep = voted[slot]
+            slot, match = slot[keep], match[keep]
+            rows = alignment.suspect_row[match]
+            own = original.ids[alignment.original_row[match]]
+            seen = suspect.canonical.columns[column.suspect].cells(rows)
+            names = suspect.canonical.names[column.suspect], original.canonical.names[column.original]
+            openings += [
+                Opening(int(s), int(r), names[0], cell, int(o), names[1])
+                for s, r, cell, o in zip(slot, rows, seen, own, strict=True)
+            ]
+            units.update(slots.place[slot, 1].tolist(), slots.place[slot, 2].tolist())
+        return Exhibit(RULE, tuple(openings), tuple(sorted(units)))
+
+    def compare(
+        self, original: TableContent, suspect: TableContent, alignment: Alignment, engines: Engines, alpha: float
+    ) -> Any:
+        """Return the engine's comparison."""
+        return engines.compare(original.canonical, suspect.canonical, alignment, alpha)
+
+    def fingerprint(self, content: TableContent, engines: Engines) -> bytes:
+        """Return the engine's sketch of the table."""
+        return engines.sketch(content.canonical)
+
+    def distortion(self, original: TableContent, slots: Slots, edits: Sequence[Moves]) -> Distortion:
+        """Measure the edits against the distortion contract."""
+        facts = Facts.from_dict(slots.legend["facts"])
+        return measure(original.canonical, self.mark(original, edits).canonical, facts, edits)
+
+    def sample(self, seed: int, rows: int = 2000) -> TableContent:
+        """Return a table of measures, a clock identity, categories and a key, made from `seed`."""
+        from dataguard.modalities.table_sample import sample_table
+
+        table = sample_table(seed, rows)
+        return TableContent(table, canonical_table(table), np.arange(rows, dtype=np.uint64))
+
+    def _read(
+        self, original: TableContent, suspect: TableContent, slots: Slots, alignment: Alignment
+    ) -> Iterator[tuple[Any, I64, I64, NDArray[np.int16]]]:
+        """Yield (column match, slot, index into the alignment, weight) per visible member column."""
+        columns = {original.canonical.names[c.original]: c for c in alignment.columns}
+        for members, index in _by_group(slots):
+            visible = [columns[name] for name in members if name in columns]
+            if not visible:
+                continue
+            slot_of, partner_of = _ends(original.ids, slots, index)
+            slot = slot_of[alignment.original_row]
+            match = np.flatnonzero(slot >= 0)
+            slot, own = slot[match], alignment.original_row[match]
+            partner = partner_of[own]
+            for column in visible:
+                key = original.canonical.columns[column.original].key
+                seen = suspect.canonical.columns[column.suspect].key[alignment.suspect_row[match]]
+                says = (seen == key[partner]).astype(np.int16) - (seen == key[own]).astype(np.int16)
+                read = np.flatnonzero(says)
+                yield column, slot[read], match[read], (says[read] * VOTE_LIMIT).astype(np.int16)
+
+
+CARRIER = TableCarrier()
+
+
+def _by_group(slots: Slots) -> Iterator[tuple[list[str], I64]]:
+    """Yield (member columns, indices of slots) per swap group."""
+    for number, members in slots.legend["groups"].items():
+        yield list(members), np.flatnonzero(slots.place[:, 0] == int(number))
+
+
+def _ends(ids: U64, slots: Slots, index: I64) -> tuple[I64, I64]:
+    """Return, by row position, the slot a row is an end of (-1: none) and its partner's position."""
+    low, high = positions(ids, slots.place[index, 1]), positions(ids, slots.place[index, 2])
+    slot_of, partner_of = np.full(len(ids), -1, np.int64), np.full(len(ids), -1, np.int64)
+    slot_of[low], slot_of[high] = index, index
+    partner_of[low], partner_of[high] = high, low
+    return slot_of, partner_of
