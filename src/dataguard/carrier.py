@@ -380,7 +380,27 @@ class Carrier(Protocol[Content]):
         ...
 
     def decode(self, source: Source, ids: U64 | None = None) -> Content:
-        """Return the decoded source; `ids` are the row (unit) ids given at registration."""
+        """Return the decoded source; `ids` are the unit ids given at registration, else the positions."""
+        ...
+
+    def extent(self, content: Content) -> tuple[int, tuple[str, ...]]:
+        """Return the number of units (rows, windows, blocks) and the names of the parts (columns, bands)."""
+        ...
+
+    def ids(self, content: Content) -> U64:
+        """Return the (units,) uint64 ids given at registration."""
+        ...
+
+    def inherit(self, before: Content, after: Content, next_id: int) -> Content:
+        """Return `after` with ids: units found in `before` keep theirs, others count up from `next_id`."""
+        ...
+
+    def leaves(self, content: Content) -> tuple[U8, I64]:
+        """Return the canonical bytes of all units, end to end, and their (units + 1,) offsets: what is committed."""
+        ...
+
+    def open_units(self, content: Content, positions: Sequence[int]) -> list[tuple[Cell, ...]]:
+        """Return the canonical cells of some units: what opens their leaves."""
         ...
 
     def slots(self, original: Content, brief: SlotBrief, law: BiasLaw) -> Slots:

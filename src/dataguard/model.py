@@ -13,9 +13,11 @@ from dataclasses import dataclass, field, fields
 from enum import StrEnum
 
 __all__ = [
+    "COMPARE_ALPHA",
     "LEVELS",
     "LOG10_FLOOR",
     "ONE",
+    "TRACE_ALPHA",
     "VOTE_LIMIT",
     "VOTE_UNIT",
     "BiasLaw",
@@ -39,6 +41,13 @@ so that both ends of a pair, or a row that stands twice, cannot count twice."""
 
 LOG10_FLOOR = -30.0
 """Reported log10 p is never below this: beyond it, process errors rule, not chance."""
+
+
+TRACE_ALPHA = 1e-9
+"""Default family-wise error of tracing, over all committed keys and all runs on a dataset (CONTRACT)."""
+
+COMPARE_ALPHA = 1e-6
+"""Default error of `compare` and `scan`, over all they try (CONTRACT)."""
 
 
 class Outcome(StrEnum):

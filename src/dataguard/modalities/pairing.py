@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataguard.carrier import SlotBrief, Slots
-from dataguard.constraints import Facts, SwapGroup, pairable
+from dataguard.constraints.facts import Facts, SwapGroup
+from dataguard.constraints.groups import pairable
 from dataguard.errors import CapacityError
 from dataguard.model import BiasLaw
 from dataguard.values import CanonicalTable
@@ -82,7 +83,7 @@ def swap_plan(table: CanonicalTable, ids: U64, facts: Facts, brief: SlotBrief, l
     _, first = np.unique(address, return_index=True)
     keep = np.sort(first)
     place, address = place[keep], address[keep]
-    legend = {"groups": {str(group_id(g)): list(g.members) for g in facts.groups}, "facts": facts.to_dict()}
+    legend = {"rule": RULE, "groups": {str(group_id(g)): list(g.members) for g in facts.groups}, "facts": facts.to_dict()}
     return Slots(law, CHANNEL, address, brief.level(address), place, PLACE_NAMES, legend)
 
 

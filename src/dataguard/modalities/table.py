@@ -15,13 +15,16 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from dataguard.carrier import Alignment, Distortion, Engines, Exhibit, Opening, Readings, SlotBrief, Slots, Votes
-from dataguard.constraints import Facts, mine
+from dataguard.cells import Cell
+from dataguard.constraints.facts import Facts
+from dataguard.constraints.mine import mine
 from dataguard.formats.edits import Moves, apply_moves
 from dataguard.formats.source import Source
 from dataguard.modalities.pairing import RULE, positions, swap_plan
+from dataguard.modalities.row_ids import inherit_ids
 from dataguard.modalities.table_distortion import measure
 from dataguard.model import VOTE_LIMIT, BiasLaw
-from dataguard.values import CanonicalTable, canonical_table
+from dataguard.values import CanonicalTable, canonical_table, encode_rows
 
 __all__ = ["CARRIER", "TableCarrier", "TableContent"]
 
@@ -63,6 +66,28 @@ class TableCarrier:
         table = source.table()
         numbers = np.arange(table.num_rows, dtype=np.uint64) if ids is None else ids
         return TableContent(table, canonical_table(table), numbers)
+
+    def extent(self, content: TableContent) -> tuple[int, tuple[str, ...]]:
+        """Return the number of rows and the column names."""
+        return content.canonical.rows, content.canonical.names
+
+    def ids(self, content: TableContent) -> U64:
+        """Return the row ids."""
+        return content.ids
+
+    def inherit(self, before: TableContent, after: TableContent, next_id: int) -> TableContent:
+        """Return `after` with the ids of the rows it shares with `before`."""
+        ids = inherit_ids(before.canonical, before.ids, after.canonical, next_id)
+        return TableContent(after.table, after.canonical, ids)
+
+    def leaves(self, content: TableContent) -> tuple[U8, I64]:
+        """Return the canonical bytes of all rows and their offsets."""
+        return encode_rows(content.canonical, content.ids)
+
+    def open_units(self, content: TableContent, positions: Sequence[int]) -> list[tuple[Cell, ...]]:
+        """Return the canonical cells of some rows."""
+        columns = [c.cells(positions) for c in content.canonical.columns]
+        return list(zip(*columns, strict=True))
 
     def slots(self, original: TableContent, brief: SlotBrief, law: BiasLaw) -> Slots:
         """Return the pair-swap plan, after mining the table's facts."""

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from dataguard.carrier import Distortion, DistortionRow
 from dataguard.cells import NULL
-from dataguard.constraints import Facts, violations
+from dataguard.constraints.facts import Facts
+from dataguard.constraints.mine import violations
 from dataguard.formats.edits import Moves
 from dataguard.values import Canonical, CanonicalTable
 

@@ -1,0 +1,5 @@
+"""``python -m dataguard``: the command line."""
+
+from dataguard.cli.main import main
+
+main()

@@ -1,0 +1,43 @@
+"""``dataguard report``."""
+
+from __future__ import annotations
+
+import click
+
+from dataguard.cli import options
+
+__all__ = ["command"]
+
+
+@click.command("report", epilog="Example: dataguard report found.csv --dataset flights -o bundle/")
+@click.argument("suspect", type=click.Path())
+@click.option("--dataset", metavar="NAME", help="Registered dataset [default: found by content].")
+@click.option("-o", "--out", required=True, type=click.Path(), help="Folder to make.")
+@click.option("--alpha", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=1e-9, show_default=True,
+              help="Family-wise error, as in trace.")  # fmt: skip
+@options.vault_option
+@options.json_option
+@options.quiet_option
+@options.force_option
+def command(
+    suspect: str, dataset: str | None, out: str, alpha: float,
+    vault: str | None, as_json: bool, quiet: bool, force: bool,
+) -> None:  # fmt: skip
+    """Trace SUSPECT and write a signed evidence bundle (report.html, report.json, ...), status DRAFT."""
+    with options.open_vault(vault) as opened:
+        options.note(f"tracing {suspect} and writing {out}", quiet=quiet or as_json)
+        written = opened.report(suspect, out=out, dataset=dataset, alpha=alpha, force=force)
+    document = {
+        "schema": "dataguard.report-written/1",
+        "bundle": str(written.path),
+        "status": written.status,
+        "findings": written.findings,
+        "files": list(written.files),
+    }
+    if as_json:
+        options.print_json(document)
+        return
+    click.echo(f"{written.path}: {written.findings} findings, status {written.status}")
+    for name in written.files:
+        click.echo(f"  {name}")
+    options.note("Re-check it anywhere: dataguard verify " + str(written.path), quiet=quiet)

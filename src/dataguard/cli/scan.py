@@ -1,0 +1,44 @@
+"""``dataguard scan``."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from dataguard.cli import options
+
+__all__ = ["command"]
+
+
+@click.command("scan", epilog="Example: dataguard scan downloads/ --json")
+@click.argument("paths", nargs=-1, required=True, type=click.Path())
+@click.option("--alpha", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=1e-6, show_default=True,
+              help="Error per file over all registered datasets.")  # fmt: skip
+@options.vault_option
+@options.json_option
+@options.quiet_option
+@options.exit_zero_option
+def command(
+    paths: tuple[str, ...], alpha: float, vault: str | None, as_json: bool, quiet: bool, exit_zero: bool
+) -> None:
+    """Say which registered datasets occur in which files (folders are searched)."""
+    matched = unread = read = 0
+    with options.open_vault(vault) as opened:
+        for result in opened.scan(paths, alpha=alpha):
+            matched += bool(result.matches)
+            unread += bool(result.skipped)
+            read += not result.skipped
+            if as_json:
+                click.echo(json.dumps(result.to_dict(), ensure_ascii=False, allow_nan=False))
+            elif result.skipped:
+                options.note(f"not read: {result.skipped}", quiet=quiet)
+            for match in () if as_json else result.matches:
+                share = match["containment_suspect"]["estimate"]
+                click.echo(
+                    f"{result.path}: {match['dataset']} (version {match['version']}), "
+                    f"{100 * share:.1f} % of the file's rows, log10 p {match['log10_p']}"
+                )
+    if not matched and not as_json:
+        click.echo(f"no registered dataset found in {read} files" + (f"; {unread} could not be read" if unread else ""))
+    options.found(1 if matched else 4 if unread else 0, exit_zero=exit_zero)

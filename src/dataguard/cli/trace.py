@@ -1,0 +1,55 @@
+"""``dataguard trace``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from dataguard.cli import options
+
+__all__ = ["command", "show"]
+
+
+@click.command("trace", epilog="Example: dataguard trace found.csv --dataset flights")
+@click.argument("suspect", type=click.Path())
+@click.option("--dataset", metavar="NAME", help="Registered dataset [default: found by content].")
+@click.option("--alpha", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=1e-9, show_default=True,
+              help="Family-wise error over all recipients and all runs on the dataset.")  # fmt: skip
+@options.vault_option
+@options.json_option
+@options.quiet_option
+@options.exit_zero_option
+def command(
+    suspect: str, dataset: str | None, alpha: float, vault: str | None, as_json: bool, quiet: bool, exit_zero: bool
+) -> None:
+    """Say whose copy SUSPECT corresponds to, with a bound on the chance of naming a copy wrongly."""
+    with options.open_vault(vault) as opened:
+        options.note(f"tracing {suspect}", quiet=quiet or as_json)
+        result = opened.trace(suspect, dataset=dataset, alpha=alpha)
+    if as_json:
+        options.print_json(result.to_dict())
+    else:
+        show(result)
+    options.found(1 if result.corresponding else 0, exit_zero=exit_zero)
+
+
+def show(result: Any) -> None:
+    """Print a trace for people."""
+    a = result.accusation
+    click.echo(f"{result.outcome}" + "".join(f": the copy of {name}" for name in result.corresponding))
+    click.echo(
+        f"{result.aligned_rows:,} rows aligned to {result.dataset!r}, {a.votes:,} slots read, "
+        f"{a.hypotheses:,} committed keys scored"
+    )
+    options.table(
+        ["recipient", "slots agreeing", "log10 p", "adjusted for all tests"],
+        [
+            [r.recipient, f"{r.agreeing} of {a.votes}", f"{r.log10_p:.1f}", f"{r.log10_p_adjusted:.1f}"]
+            for r in a.recipients[:5]
+        ],
+    )
+    if a.best_decoy_log10_p is not None:
+        click.echo(f"best of {a.decoys} keys never issued: log10 p {a.best_decoy_log10_p:.1f}")
+    spent = "same test as an earlier run, nothing spent" if result.repeated else f"run {a.spent} on this dataset"
+    click.echo(f"named at {result.alpha:g} over all keys and runs ({spent})")

@@ -1,0 +1,221 @@
+"""From a trace to a bundle: gather what is opened, and nothing else.
+
+Opened are the matched rows that voted, their partners, the slots that voted with their
+biases, and the one mark key of the copy the suspect corresponds to. Everything goes
+through the evidence wing as plain bytes and integers.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dataguard import keys
+from dataguard._version import VERSION
+from dataguard.carrier import Exhibit
+from dataguard.evidence.bundle import BundleWritten, write_bundle
+from dataguard.evidence.case import (
+    Case,
+    LedgerView,
+    MarkKeyOpening,
+    NamedCopy,
+    OpenBias,
+    Opened,
+    OpenRow,
+    OpenSlot,
+    Reading,
+)
+from dataguard.fingerprints.engines import default_engines
+from dataguard.holdings import OpenVault
+from dataguard.investigate import Traced, trace_case
+from dataguard.model import COMPARE_ALPHA, TRACE_ALPHA, Finding, plain
+from dataguard.registry import ledger
+from dataguard.registry.commitments import Tree
+from dataguard.trees import build_trees
+from dataguard.watermarking.accusation import RecipientScore, coins, ones
+
+__all__ = ["report"]
+
+_LIMITS = (
+    "The bound is about one question: could a copy that was no source of the suspect score this high by chance?",
+    "The provider holds every key and could have made the same copy; the ledger shows only what was recorded, and when.",
+    "Which copy is not who: the report names an export, not the person or system it came from.",
+    "Rows that are freely available elsewhere were not subtracted in this version.",
+    "Times rest on the provider's clock unless an external time-stamp of the checkpoint is filed with it.",
+)
+
+
+def report(
+    vault: OpenVault,
+    suspect: str | os.PathLike[str] | object,
+    *,
+    out: Path,
+    dataset: str | None = None,
+    alpha: float = TRACE_ALPHA,
+    force: bool = False,
+) -> BundleWritten:
+    """Trace a suspect and write the evidence bundle, status DRAFT.
+
+    Parameters
+    ----------
+    vault : OpenVault
+    suspect : path or Arrow stream object
+    out : Path
+        Folder to make.
+    dataset : str, optional
+    alpha : float
+    force : bool
+        Replace an existing bundle.
+
+    Raises
+    ------
+    UsageError, DecodeError, EvidenceError
+    """
+    traced = trace_case(vault, suspect, dataset=dataset, alpha=alpha)
+    engines = default_engines()
+    compared = traced.handler.compare(traced.original, traced.suspect, traced.whole, engines, COMPARE_ALPHA)
+    named = traced.result.accusation.corresponding
+    case = Case(
+        tool=VERSION,
+        created=vault.now(),
+        dataset=_dataset(vault, traced),
+        suspect={
+            "name": _suspect_name(suspect),
+            "sha256": traced.suspect_sha256,
+            "rows": traced.tree.size,
+            "columns": list(traced.handler.extent(traced.suspect)[1]),
+            "rows_root": traced.tree.root.hex(),
+        },
+        comparison=compared.to_dict(),
+        trace=traced.result.to_dict(),
+        findings=(*compared.findings, _finding(traced)),
+        scheme={
+            "channel": traced.held.slots.channel.hex(),
+            "rule": traced.held.slots.legend["rule"],
+            "law": plain(traced.held.slots.law),
+            "place_names": list(traced.held.slots.place_names),
+            "groups": {k: list(v) for k, v in traced.held.slots.legend["groups"].items()},
+        },
+        named=_named(vault, traced, named[0]) if named else None,
+        ledger=_ledger(vault, traced, named[0] if named else None),
+        limits=_LIMITS,
+    )
+    return write_bundle(case, out, vault.signing, force=force)
+
+
+def _suspect_name(suspect: object) -> str:
+    return Path(suspect).name if isinstance(suspect, (str, os.PathLike)) else "table in memory"
+
+
+def _secret(vault: OpenVault, traced: Traced) -> bytes:
+    return keys.dataset_secret(vault.master, traced.dataset.lineage)
+
+
+def _dataset(vault: OpenVault, traced: Traced) -> dict[str, Any]:
+    d = traced.dataset
+    return {
+        "name": d.name, "version": d.version, "kind": d.kind, "rows": d.rows,
+        "columns": list(traced.handler.extent(traced.original)[1]), "sha256": d.sha256,
+        "scope": keys.scope_pseudonym(_secret(vault, traced)), "lineage": d.lineage,
+    }  # fmt: skip
+
+
+def _finding(traced: Traced) -> Finding:
+    result = traced.result
+    best = result.accusation.recipients[0]
+    return Finding(
+        subject=f"which copy of {result.dataset!r} the suspect corresponds to",
+        method=f"pair swap, symmetric score; {result.accusation.method}",
+        null_hypothesis="this recipient's copy was no source of the suspect",
+        counts={
+            "votes": result.accusation.votes,
+            "agreeing": best.agreeing,
+            "committed_keys": result.accusation.hypotheses,
+            "run": result.accusation.spent,
+        },
+        log10_p=best.log10_p_adjusted,
+    )
+
+
+# --- the opened copy -----------------------------------------------------------------------------
+
+
+def _named(vault: OpenVault, traced: Traced, best: RecipientScore) -> NamedCopy:
+    slots, votes = traced.held.slots, traced.votes
+    key = keys.mark_key(vault.master, traced.dataset.lineage, best.recipient, best.generation)
+    committed = vault.store.get_mark_key(traced.dataset.lineage, best.recipient, best.generation)
+    exhibit = traced.handler.exhibit(traced.original, traced.suspect, slots, traced.alignment, votes)
+    leaves = traced.handler.leaves(traced.original)
+    trees = build_trees(leaves, slots, _secret(vault, traced), traced.dataset.version)
+    histogram = tuple(
+        (c.bias, c.weight, c.count, k)
+        for c, k in zip(coins(votes), ones(votes, key, slots.channel), strict=True)
+    )
+    voted = [int(i) for i in np.sort(votes.slot)]
+    return NamedCopy(
+        mark_key=MarkKeyOpening(best.recipient, best.generation, key, committed.salt, committed.commitment),
+        histogram=histogram,
+        score=best.score,
+        log10_p=best.log10_p,
+        log10_p_adjusted=best.log10_p_adjusted,
+        rows=_open_rows(traced, trees.rows, exhibit.units),
+        slots=_opened(
+            trees.slots, voted,
+            [
+                OpenSlot(i, int(slots.address[i]), tuple(int(p) for p in slots.place[i]), trees.slots.salt(i))
+                for i in voted
+            ],
+        ),
+        biases=_opened(
+            trees.biases, voted,
+            [OpenBias(i, int(slots.address[i]), int(slots.bias[i]), trees.biases.salt(i)) for i in voted],
+        ),
+        suspect_rows=_open_suspect(traced, exhibit),
+        readings=tuple(
+            Reading(int(slots.address[o.slot]), o.unit, o.part, o.own, o.source_part) for o in exhibit.openings
+        ),
+    )  # fmt: skip
+
+
+def _opened(tree: Tree, indices: Sequence[int], leaves: Iterable[Any]) -> Opened[Any]:
+    return Opened(tree.size, tree.root, tuple(leaves), tuple(tree.multiproof(indices)))
+
+
+def _open_rows(traced: Traced, tree: Tree, units: Sequence[int]) -> Opened[OpenRow]:
+    ids = traced.handler.ids(traced.original)
+    at = np.flatnonzero(np.isin(ids, np.asarray(units, np.uint64)))
+    cells = traced.handler.open_units(traced.original, at.tolist())
+    leaves = [OpenRow(int(i), int(ids[i]), tree.salt(int(i)), c) for i, c in zip(at, cells, strict=True)]
+    return _opened(tree, at.tolist(), leaves)
+
+
+def _open_suspect(traced: Traced, exhibit: Exhibit) -> Opened[OpenRow]:
+    at = sorted({o.unit for o in exhibit.openings})
+    cells = traced.handler.open_units(traced.suspect, at)
+    return _opened(traced.tree, at, [OpenRow(i, i, b"", c) for i, c in zip(at, cells, strict=True)])
+
+
+def _ledger(vault: OpenVault, traced: Traced, best: RecipientScore | None) -> LedgerView:
+    """Return all headers, the few entries the case rests on, and a fresh signed checkpoint."""
+    scope = keys.scope_pseudonym(_secret(vault, traced))
+    checkpoint = ledger.checkpoint(vault.store, vault.signing, vault.origin, vault.now())
+    wanted = []
+    for entry in ledger.entries(vault.store, 0, checkpoint.size):
+        if entry.scope != scope:
+            continue
+        p = entry.payload
+        mine = best is not None and (p.get("recipient"), p.get("generation")) == (best.recipient, best.generation)
+        is_version = p.get("version") == traced.dataset.version
+        if (
+            (entry.type == "registration" and is_version)
+            or (entry.type in ("mark-key", "export") and mine)
+            or (entry.type == "trace-run" and entry.seq == traced.result.run)
+            or (entry.type == "trace-outcome" and p.get("run") == traced.result.run)
+        ):
+            wanted.append(ledger.opening(entry))
+    headers = ledger.headers(vault.store, checkpoint.size)
+    return LedgerView(checkpoint.size, tuple(headers), tuple(wanted), checkpoint.envelope)
