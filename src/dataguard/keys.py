@@ -123,13 +123,7 @@ class SigningKey(_Secret):
 
 @dataclass(frozen=True, slots=True)
 class VerifyKey:
-    """An Ed25519 public key.
-
-    Attributes
-    ----------
-    public_bytes : bytes
-        The raw 32 bytes.
-    """
+    """An Ed25519 public key: the raw 32 bytes."""
 
     public_bytes: bytes
 
@@ -143,13 +137,7 @@ class VerifyKey:
         return hashlib.sha256(self.public_bytes).hexdigest()
 
     def verify(self, signature: bytes, message: bytes) -> None:
-        """Return only if `signature` of `message` is valid under this key.
-
-        Raises
-        ------
-        EvidenceError
-            It is not.
-        """
+        """Return only if `signature` of `message` is valid under this key, else raise EvidenceError."""
         from cryptography.exceptions import InvalidSignature
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -221,7 +209,7 @@ def mark_key(master: MasterSecret | bytes, lineage: str, recipient: str, generat
 
 
 def address_key(dataset: bytes) -> bytes:
-    """Return the key that turns (row id, column id, channel) into slot addresses."""
+    """Return the key that turns row, column and channel ids into slot addresses."""
     return hkdf(dataset, "address")
 
 
@@ -258,12 +246,8 @@ def scope_pseudonym(dataset: bytes) -> str:
 def commit(kind: str, secret: bytes, salt: bytes) -> str:
     """Return hex SHA-256(encode_parts("dataguard/1", "commit", kind, salt, secret)).
 
-    A commitment of one `kind`, for example ``"mark-key"``, never opens as another.
-
-    Raises
-    ------
-    UsageError
-        The salt has fewer than 16 bytes and hides nothing.
+    A commitment of one `kind`, for example ``"mark-key"``, never opens as another. A salt of fewer
+    than 16 bytes hides nothing and raises UsageError.
     """
     if not isinstance(salt, bytes) or len(salt) < MIN_SALT_BYTES:
         raise UsageError(f"commitment salt under {MIN_SALT_BYTES} bytes", remedy="draw a longer one")

@@ -1,0 +1,1 @@
+"""Datasets, recipients, exports, fingerprints, runs, and the tamper-evident ledger over them."""
