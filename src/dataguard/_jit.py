@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 __all__ = ["CACHE_VARIABLE", "kernel"]
 
@@ -31,7 +31,7 @@ def kernel(function: F) -> F:
 
     if os.environ.get(CACHE_VARIABLE) == "1":
         try:
-            return numba.njit(nogil=True, cache=True)(function)  # type: ignore[no-any-return]
+            return cast("F", numba.njit(nogil=True, cache=True)(function))
         except RuntimeError:
             pass
-    return numba.njit(nogil=True)(function)  # type: ignore[no-any-return]
+    return cast("F", numba.njit(nogil=True)(function))

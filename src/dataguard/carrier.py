@@ -452,3 +452,7 @@ class Carrier(Protocol[Content]):
     def sample(self, seed: int, rows: int) -> Content:
         """Return a small content for the contract tests, made from `seed` alone."""
         ...
+
+    def grow(self, content: Content, seed: int) -> Content:
+        """Return a later delivery of a sample: some units gone, some new, the rest as they were, reordered."""
+        ...

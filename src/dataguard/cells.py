@@ -19,6 +19,7 @@ from dataguard.errors import EvidenceError
 __all__ = [
     "BIG",
     "ISO_TIME",
+    "LONGEST",
     "NULL",
     "NULL_WORDS",
     "NUMBER",
@@ -40,6 +41,8 @@ NULL_WORDS = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "none", "<N
 # Signed decimal with at most 18 digits before the point: longer digit strings are codes, not quantities.
 NUMBER_PATTERN = r"^[+-]?(\d{1,18}(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?$"
 ISO_TIME = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?Z?)?$"
+LONGEST = 10**18
+"""Integers from here on are texts, whether they were read as integers or as digits."""
 _NUMBER = re.compile(NUMBER_PATTERN, re.ASCII)
 _TIME = re.compile(ISO_TIME, re.ASCII)
 _WIDTH = 2**53
@@ -88,6 +91,8 @@ def canonical_cell(value: object) -> Cell:
 
 
 def _integer(value: int) -> Cell:
+    if abs(value) >= LONGEST:
+        return Cell(TEXT, str(value))
     return Cell(NUMBER if abs(value) <= _WIDTH else BIG, str(value))
 
 

@@ -130,7 +130,9 @@ def load(folder: Path, reference: str, sha256: str) -> Holding:
     """
     path = Path(reference)
     if not path.exists():
-        raise UsageError("the reference copy is gone", where=reference, remedy="put it back where it was registered")
+        raise UsageError(
+            "the reference copy is gone", where=reference, remedy="put it back where it was registered"
+        )
     source = open_source(path)
     if source.sha256() != sha256:
         raise UsageError(
@@ -142,7 +144,9 @@ def load(folder: Path, reference: str, sha256: str) -> Holding:
         ids = pq.read_table(folder / _IDS).column("id").to_numpy().astype(np.uint64)
         slots = _plan(pq.read_table(folder / _PLAN))
     except (OSError, pa.ArrowException, KeyError) as error:
-        raise DecodeError("the slot plan cannot be read", where=str(folder), remedy="restore the vault") from error
+        raise DecodeError(
+            "the slot plan cannot be read", where=str(folder), remedy="restore the vault"
+        ) from error
     return Holding(source, ids, slots)
 
 
@@ -154,13 +158,17 @@ def _plan_table(slots: Slots) -> pa.Table:
         "format": _FORMAT, "law": law, "channel": slots.channel.hex(),
         "place_names": slots.place_names, "legend": slots.legend,
     }  # fmt: skip
-    return pa.table(columns).replace_schema_metadata({b"dataguard": json.dumps(meta, ensure_ascii=False).encode()})
+    return pa.table(columns).replace_schema_metadata(
+        {b"dataguard": json.dumps(meta, ensure_ascii=False).encode()}
+    )
 
 
 def _plan(table: pa.Table) -> Slots:
     meta = json.loads((table.schema.metadata or {})[b"dataguard"])
     if meta["format"] != _FORMAT:
-        raise SchemeMismatch(f"slot plan of format {meta['format']!r}", remedy=f"this version reads {_FORMAT}")
+        raise SchemeMismatch(
+            f"slot plan of format {meta['format']!r}", remedy=f"this version reads {_FORMAT}"
+        )
     law = BiasLaw(meta["law"]["name"], tuple(meta["law"]["levels"]), tuple(meta["law"]["shares"]))
     names = tuple(meta["place_names"])
     place = np.stack([table.column(f"place.{n}").to_numpy() for n in names], axis=1).astype(np.int64)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import hashlib
+import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -37,6 +38,7 @@ from dataguard.watermarking.forecast import Forecast, forecast
 from dataguard.watermarking.symbols import SlotKeys, brief, symbols
 
 __all__ = ["Exported", "Registered", "commit_recipient", "protect", "register"]
+
 
 @dataclass(frozen=True, slots=True)
 class Registered:
@@ -103,17 +105,18 @@ class Exported:
 
 
 def _object(value: object) -> dict[str, Any]:
-    shown = plain(value)
+    """Return a result as a JSON object; what is not a number (a category's spread) becomes null."""
+    shown = _without_nan(plain(value))
     assert isinstance(shown, dict)
-    return _without_nan(shown)
+    return shown
 
 
-def _without_nan(value: Any) -> Any:
+def _without_nan(value: object) -> object:
     if isinstance(value, dict):
         return {k: _without_nan(v) for k, v in value.items()}
     if isinstance(value, list):
         return [_without_nan(v) for v in value]
-    return None if isinstance(value, float) and value != value else value  # noqa: PLR0124 - nan
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 # --- register ------------------------------------------------------------------------------------
@@ -222,7 +225,9 @@ def _check_columns(source: Source, names: frozenset[str] | set[str]) -> None:
     unknown = sorted(set(names) - set(source.column_names))
     if unknown:
         raise UsageError(
-            f"no column {unknown[0]!r}", where=source.name, remedy=f"columns are: {', '.join(source.column_names[:30])}"
+            f"no column {unknown[0]!r}",
+            where=source.name,
+            remedy=f"columns are: {', '.join(source.column_names[:30])}",
         )
 
 
@@ -317,11 +322,18 @@ def protect(
             entry = _append(vault, "export", scope, payload)
             vault.store.add_export(
                 Export(
-                    export_id, dataset.id, recipient, committed.generation, entry.seq, entry.time,
-                    written.sha256, str(target), {"terms_sha256": terms_digest, "expires": expires},
+                    export_id,
+                    dataset.id,
+                    recipient,
+                    committed.generation,
+                    entry.seq,
+                    entry.time,
+                    written.sha256,
+                    str(target),
+                    {"terms_sha256": terms_digest, "expires": expires},
                 )  # fmt: skip
             )
-        os.replace(partial, target)
+        partial.replace(target)
     return Exported(
         dataset.name, dataset.version, recipient, export_id, str(target), written.sha256,
         len(held.slots), distortion, forecast(len(held.slots), dataset.rows), generation=committed.generation,
@@ -330,7 +342,9 @@ def protect(
 
 def _check_recipient(recipient: str) -> None:
     if not recipient or len(recipient) > 200 or not recipient.isprintable():
-        raise UsageError("recipient must be 1 to 200 printable characters", remedy="use the id of your contract")
+        raise UsageError(
+            "recipient must be 1 to 200 printable characters", remedy="use the id of your contract"
+        )
 
 
 def _check_date(text: str) -> None:
@@ -345,7 +359,9 @@ def _file_digest(path: str | os.PathLike[str]) -> str:
         with Path(path).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise UsageError(f"cannot be read ({error.strerror})", where=str(path), remedy="check --terms") from None
+        raise UsageError(
+            f"cannot be read ({error.strerror})", where=str(path), remedy="check --terms"
+        ) from None
 
 
 def commit_recipient(vault: OpenVault, dataset: Dataset, recipient: str) -> MarkKey:
@@ -366,7 +382,12 @@ def commit_recipient(vault: OpenVault, dataset: Dataset, recipient: str) -> Mark
             vault.store.add_recipient(Recipient(recipient, vault.now()))
         salt = vault.entropy(32)
         commitment = keys.commit("mark-key", keys.mark_key(vault.master, dataset.lineage, recipient, 1), salt)
-        payload = {"lineage": dataset.lineage, "recipient": recipient, "generation": 1, "commitment": commitment}
+        payload = {
+            "lineage": dataset.lineage,
+            "recipient": recipient,
+            "generation": 1,
+            "commitment": commitment,
+        }
         entry = _append(vault, "mark-key", keys.scope_pseudonym(secret), payload)
         made = MarkKey(dataset.lineage, recipient, 1, commitment, salt, entry.time)
         vault.store.add_mark_key(made)

@@ -31,10 +31,10 @@ from dataguard.evidence.case import (
 )
 from dataguard.fingerprints.engines import default_engines
 from dataguard.holdings import OpenVault
-from dataguard.investigate import Traced, trace_case
 from dataguard.model import COMPARE_ALPHA, TRACE_ALPHA, Finding, plain
 from dataguard.registry import ledger
 from dataguard.registry.commitments import Tree
+from dataguard.tracing import Traced, trace_case
 from dataguard.trees import build_trees
 from dataguard.watermarking.accusation import RecipientScore, coins, ones
 
@@ -42,7 +42,7 @@ __all__ = ["report"]
 
 _LIMITS = (
     "The bound is about one question: could a copy that was no source of the suspect score this high by chance?",
-    "The provider holds every key and could have made the same copy; the ledger shows only what was recorded, and when.",
+    "The provider holds every key and could have made the same copy; the ledger shows what was recorded, and when.",
     "Which copy is not who: the report names an export, not the person or system it came from.",
     "Rows that are freely available elsewhere were not subtracted in this version.",
     "Times rest on the provider's clock unless an external time-stamp of the checkpoint is filed with it.",
@@ -208,7 +208,10 @@ def _ledger(vault: OpenVault, traced: Traced, best: RecipientScore | None) -> Le
         if entry.scope != scope:
             continue
         p = entry.payload
-        mine = best is not None and (p.get("recipient"), p.get("generation")) == (best.recipient, best.generation)
+        mine = best is not None and (p.get("recipient"), p.get("generation")) == (
+            best.recipient,
+            best.generation,
+        )
         is_version = p.get("version") == traced.dataset.version
         if (
             (entry.type == "registration" and is_version)

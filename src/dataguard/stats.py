@@ -69,10 +69,11 @@ def score(coins: Sequence[Coins], ones: Sequence[int]) -> int:
 def round_up(log10: float, digits: int = 4) -> float:
     """Return a base-10 logarithm rounded upwards and kept within [-30, 0].
 
-    The slack of 1e-9 covers the rounding errors of the float arithmetic before it.
+    The slack of 1e-9, added before rounding, covers the rounding errors of the float arithmetic before it.
     """
     scale = 10.0**digits
-    return min(0.0, max(LOG10_FLOOR, math.ceil((log10 + 1e-9) * scale) / scale))
+    finite = max(2 * LOG10_FLOOR, log10)
+    return min(0.0, max(LOG10_FLOOR, math.ceil((finite + 1e-9) * scale) / scale))
 
 
 class NullLaw:

@@ -17,8 +17,19 @@ import pyarrow.compute as pc
 import xxhash
 from numpy.typing import NDArray
 
-from dataguard.cells import BIG, ISO_TIME, NULL, NULL_WORDS, NUMBER, NUMBER_PATTERN, TEXT, TIME, Cell
-from dataguard.cells import canonical_cell
+from dataguard.cells import (
+    BIG,
+    ISO_TIME,
+    LONGEST,
+    NULL,
+    NULL_WORDS,
+    NUMBER,
+    NUMBER_PATTERN,
+    TEXT,
+    TIME,
+    Cell,
+    canonical_cell,
+)
 
 __all__ = ["Canonical", "CanonicalTable", "canonical_column", "canonical_table", "encode_rows", "mix64"]
 
@@ -142,6 +153,10 @@ def canonical_column(column: pa.ChunkedArray | pa.Array) -> Canonical:
     if pa.types.is_dictionary(flat.type):
         flat = flat.cast(flat.type.value_type)
     kind = flat.type
+    if pa.types.is_integer(kind) and _has_long_integers(flat):
+        return _from_texts(
+            source, pa.array([None if v is None else str(v) for v in flat.to_pylist()], pa.string())
+        )
     if pa.types.is_integer(kind):
         tag, word = _integers(flat)
     elif pa.types.is_floating(kind) or pa.types.is_decimal(kind):
@@ -153,7 +168,9 @@ def canonical_column(column: pa.ChunkedArray | pa.Array) -> Canonical:
     elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return _from_texts(source, flat)
     else:
-        return _from_texts(source, pa.array([None if v is None else str(v) for v in flat.to_pylist()], pa.string()))
+        return _from_texts(
+            source, pa.array([None if v is None else str(v) for v in flat.to_pylist()], pa.string())
+        )
     return _with_texts(source, tag, word)
 
 
@@ -172,12 +189,13 @@ def _float_words(values: F64) -> U64:
     return (values.astype(np.float64) + 0.0).view(np.uint64)
 
 
+def _has_long_integers(flat: pa.Array) -> bool:
+    extremes = pc.min_max(flat).as_py()
+    return extremes["min"] is not None and (extremes["max"] >= LONGEST or extremes["min"] <= -LONGEST)
+
+
 def _integers(flat: pa.Array) -> tuple[U8, U64]:
     valid = _valid(flat)
-    if pa.types.is_uint64(flat.type) and (pc.max(flat).as_py() or 0) >= 2**63:
-        big = pa.array([None if v is None else str(v) for v in flat.to_pylist()], pa.string())
-        encoded = _from_texts(pa.chunked_array([big]), big)
-        return encoded.tag, encoded.word
     values = _fill(flat.cast(pa.int64()), 0).astype(np.int64)
     small = (values <= _WIDTH) & (values >= -_WIDTH)
     tag = np.where(valid, np.where(small, NUMBER, BIG), NULL).astype(np.uint8)
@@ -216,10 +234,13 @@ def _from_texts(source: pa.ChunkedArray, flat: pa.Array) -> Canonical:
     tag, word = _distinct_texts(texts)
     key = _value_keys(tag, word)
     is_text = tag == TEXT
-    hashed = [xxhash.xxh3_64_intdigest(t) | 1 for t in texts.filter(pa.array(is_text)).cast(pa.binary()).to_pylist()]
+    hashed = [
+        xxhash.xxh3_64_intdigest(t) | 1 for t in texts.filter(pa.array(is_text)).cast(pa.binary()).to_pylist()
+    ]
     key[is_text] = np.array(hashed, np.uint64)
     # One row more for the missing cell, so that a plain index works for all.
-    tag, word, key = (np.append(a, a.dtype.type(0)) for a in (tag, word, key))
+    tag = np.append(tag, np.uint8(NULL))
+    word, key = np.append(word, np.uint64(0)), np.append(key, np.uint64(0))
     index = _fill(encoded.indices, len(raw)).astype(np.int64)
     return Canonical(tag[index], word[index], key[index], texts, source)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from dataguard import investigate, protect, report
+from dataguard import investigate, protect, report, tracing
 from dataguard._version import VERSION
 from dataguard.canonical import canonical_json, parse_json
 from dataguard.errors import LedgerError, SchemeMismatch, UsageError
@@ -60,7 +60,9 @@ class Vault:
         """
         root = Path(folder)
         if (root / _SETTINGS).exists():
-            raise UsageError("holds a vault already", where=str(root), remedy="use it, or choose another --vault")
+            raise UsageError(
+                "holds a vault already", where=str(root), remedy="use it, or choose another --vault"
+            )
         fresh = not root.exists()
         try:
             root.mkdir(parents=True, exist_ok=True)
@@ -102,14 +104,20 @@ class Vault:
         root = Path(folder)
         settings = root / _SETTINGS
         if not settings.is_file():
-            raise UsageError("is no vault", where=str(root), remedy="make one with `dataguard init`, or pass --vault")
+            raise UsageError(
+                "is no vault", where=str(root), remedy="make one with `dataguard init`, or pass --vault"
+            )
         found = parse_json(settings.read_bytes(), where=str(settings))
         if not isinstance(found, dict) or found.get("format") != _FORMAT:
-            raise SchemeMismatch("vault of an unknown format", where=str(root), remedy=f"this version reads {_FORMAT}")
+            raise SchemeMismatch(
+                "vault of an unknown format", where=str(root), remedy=f"this version reads {_FORMAT}"
+            )
         files = KeyFiles(root / _KEYS)
         master, signing = files.load_master(), files.load_signing()
         if signing.public_bytes.hex() != found["public_key"]:
-            raise LedgerError("signing key and vault do not belong together", where=str(root), remedy="restore both")
+            raise LedgerError(
+                "signing key and vault do not belong together", where=str(root), remedy="restore both"
+            )
         store = SqliteStore(root / _REGISTRY)
         return cls(OpenVault(root, store, master, signing, now, secrets.token_bytes))
 
@@ -193,9 +201,9 @@ class Vault:
 
     def trace(
         self, suspect: Data, *, dataset: str | None = None, alpha: float = TRACE_ALPHA
-    ) -> investigate.TraceResult:
-        """Return whose copy a suspect corresponds to (:func:`dataguard.investigate.trace`)."""
-        return investigate.trace(self._parts, suspect, dataset=dataset, alpha=alpha)
+    ) -> tracing.TraceResult:
+        """Return whose copy a suspect corresponds to (:func:`dataguard.tracing.trace`)."""
+        return tracing.trace(self._parts, suspect, dataset=dataset, alpha=alpha)
 
     def report(
         self,
@@ -225,7 +233,9 @@ class Vault:
 
     def ledger_checkpoint(self) -> ledger.Checkpoint:
         """Sign the ledger's size and root, and keep the statement."""
-        return ledger.checkpoint(self._parts.store, self._parts.signing, self._parts.origin, self._parts.now())
+        return ledger.checkpoint(
+            self._parts.store, self._parts.signing, self._parts.origin, self._parts.now()
+        )
 
     def ledger_verify(self) -> list[ledger.Step]:
         """Check the whole ledger (:func:`dataguard.registry.ledger.verify`)."""

@@ -45,11 +45,19 @@ def show(document: dict[str, Any]) -> None:
     for key, what in (("containment_original", "of the original is in the suspect"),
                       ("containment_suspect", "of the suspect is in the original")):  # fmt: skip
         c = document[key]
-        click.echo(f"{100 * c['estimate']:.2f} % {what}" + ("" if c["exact"] else f" ({100 * c['low']:.2f} to {100 * c['high']:.2f} %)"))
+        click.echo(
+            f"{100 * c['estimate']:.2f} % {what}"
+            + ("" if c["exact"] else f" ({100 * c['low']:.2f} to {100 * c['high']:.2f} %)")
+        )
     options.table(
         ["original column", "suspect column", "agreement", "changes"],
         [
-            [str(c["original"]), str(c["suspect"]), f"{100 * c['agreement']:.1f} %", ", ".join(map(_change, c["changes"]))]
+            [
+                str(c["original"]),
+                str(c["suspect"]),
+                f"{100 * c['agreement']:.1f} %",
+                ", ".join(map(_change, c["changes"])),
+            ]
             for c in document["columns"]
         ],
     )

@@ -50,7 +50,7 @@ class LazyGroup(click.Group):
 )
 @click.version_option(package_name="dataguard", prog_name="dataguard")
 def cli() -> None:
-    """Share data without fear: mark each recipient's copy, find leaks, trace them, prove it.
+    r"""Share data without fear: mark each recipient's copy, find leaks, trace them, prove it.
 
     \b
     Provider      init, register, protect, ledger

@@ -33,4 +33,6 @@ def command(vault: str | None, as_json: bool, quiet: bool) -> None:
         return
     click.echo(f"vault       {document['vault']}")
     click.echo(f"public key  {document['public_key']}")
-    options.note("Back up this folder, its keys above all; keep the public key where others can see it.", quiet=quiet)
+    options.note(
+        "Back up this folder, its keys above all; keep the public key where others can see it.", quiet=quiet
+    )

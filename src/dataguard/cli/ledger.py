@@ -24,14 +24,25 @@ def show(vault: str | None, as_json: bool) -> None:
     """List registrations, mark-key commitments, exports and trace runs."""
     with options.open_vault(vault) as opened:
         entries, root = opened.ledger_entries(), opened.ledger_root()
-    shown = [{"seq": e.seq, "time": e.time, "type": e.type, "scope": e.scope, **_brief(e.payload)} for e in entries]
+    shown = [
+        {"seq": e.seq, "time": e.time, "type": e.type, "scope": e.scope, **_brief(e.payload)} for e in entries
+    ]
     if as_json:
-        options.print_json({"schema": "dataguard.ledger/1", "size": len(entries), "root": root, "entries": shown})
+        options.print_json(
+            {"schema": "dataguard.ledger/1", "size": len(entries), "root": root, "entries": shown}
+        )
         return
     options.table(
         ["seq", "time", "type", "dataset", "recipient", "detail"],
         [
-            [str(e.seq), e.time, e.type, str(e.payload.get("dataset", "")), str(e.payload.get("recipient", "")), _detail(e)]
+            [
+                str(e.seq),
+                e.time,
+                e.type,
+                str(e.payload.get("dataset", "")),
+                str(e.payload.get("recipient", "")),
+                _detail(e),
+            ]
             for e in entries
         ],
     )

@@ -41,7 +41,9 @@ def open_vault(given: str | None) -> Any:
 
 def print_json(document: Mapping[str, Any]) -> None:
     """Print one JSON document; keys keep their order, Japanese stays readable."""
-    click.echo(json.dumps(document, ensure_ascii=False, allow_nan=False, indent=2 if sys.stdout.isatty() else None))
+    click.echo(
+        json.dumps(document, ensure_ascii=False, allow_nan=False, indent=2 if sys.stdout.isatty() else None)
+    )
 
 
 def note(text: str, *, quiet: bool = False) -> None:

@@ -31,8 +31,16 @@ def _number(value: float | None, digits: int) -> str:
 @click.command("protect", epilog="Example: dataguard protect flights --recipient acme -o acme.parquet")
 @click.argument("name")
 @click.option("--recipient", required=True, metavar="ID", help="Who gets this copy.")
-@click.option("-o", "--out", required=True, type=click.Path(), help="File to write; its suffix decides the format.")
-@click.option("--profile", type=click.Choice(["single"]), default="single", show_default=True, help="Bias law of the marks.")
+@click.option(
+    "-o", "--out", required=True, type=click.Path(), help="File to write; its suffix decides the format."
+)
+@click.option(
+    "--profile",
+    type=click.Choice(["single"]),
+    default="single",
+    show_default=True,
+    help="Bias law of the marks.",
+)
 @click.option("--terms", type=click.Path(), help="Contract or terms; its digest goes into the ledger.")
 @click.option("--expires", metavar="DATE", help="End of the permission, YYYY-MM-DD.")
 @options.vault_option
@@ -54,7 +62,9 @@ def command(
     with _vault_for(name, vault) as opened:
         dataset = _registered(opened, name)
         options.note(f"marking {dataset} for {recipient}", quiet=quiet or as_json)
-        done = opened.protect(dataset, recipient=recipient, out=out, force=force, terms=terms, expires=expires)
+        done = opened.protect(
+            dataset, recipient=recipient, out=out, force=force, terms=terms, expires=expires
+        )
     document = done.to_dict()
     if as_json:
         options.print_json(document)
@@ -65,7 +75,9 @@ def command(
         distortion_rows(document["distortion"]["rows"]),
     )
     d = done.distortion
-    click.echo(f"largest change of a correlation {d.correlation:.4f}; facts newly violated {sum(d.violations.values())}")
+    click.echo(
+        f"largest change of a correlation {d.correlation:.4f}; facts newly violated {sum(d.violations.values())}"
+    )
     click.echo(f"smallest traceable leak: about {done.forecast.rows} unchanged rows")
     click.echo(f"sha256 {done.sha256}")
 

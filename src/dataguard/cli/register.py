@@ -26,7 +26,9 @@ def parse_tolerance(pairs: tuple[str, ...]) -> dict[str, float]:
         except ValueError:
             value = -1.0
         if not sign or not name or not 0 <= value < float("inf"):
-            raise UsageError(f"--tolerance {pair!r}", remedy="write column=number, for example --tolerance price=0.5")
+            raise UsageError(
+                f"--tolerance {pair!r}", remedy="write column=number, for example --tolerance price=0.5"
+            )
         tolerance[name] = value
     return tolerance
 
@@ -40,7 +42,9 @@ def parse_tolerance(pairs: tuple[str, ...]) -> dict[str, float]:
 @click.option("--kind", help="Kind of data [default: found out].")
 @click.option("--no-keep", is_flag=True, help="Remember path and digest instead of keeping a reference copy.")
 @click.option("--protect-columns", metavar="A,B", default="", help="Columns that never carry a mark.")
-@click.option("--tolerance", metavar="COL=X", multiple=True, help="Largest change of a column (repeatable); 0: none.")
+@click.option(
+    "--tolerance", metavar="COL=X", multiple=True, help="Largest change of a column (repeatable); 0: none."
+)
 @options.vault_option
 @options.json_option
 @options.quiet_option
@@ -60,7 +64,9 @@ def command(
         options.print_json(done.to_dict())
         return
     capacity = done.capacity
-    click.echo(f"{done.dataset} version {done.version}: {done.rows:,} rows x {done.columns} columns, {done.kind}")
+    click.echo(
+        f"{done.dataset} version {done.version}: {done.rows:,} rows x {done.columns} columns, {done.kind}"
+    )
     options.table(
         ["marked columns (a group moves together)", "slots"],
         [[" + ".join(g["columns"]), f"{g['slots']:,}"] for g in capacity["groups"]],

@@ -40,5 +40,8 @@ def command(
                     f"{100 * share:.1f} % of the file's rows, log10 p {match['log10_p']}"
                 )
     if not matched and not as_json:
-        click.echo(f"no registered dataset found in {read} files" + (f"; {unread} could not be read" if unread else ""))
+        click.echo(
+            f"no registered dataset found in {read} files"
+            + (f"; {unread} could not be read" if unread else "")
+        )
     options.found(1 if matched else 4 if unread else 0, exit_zero=exit_zero)

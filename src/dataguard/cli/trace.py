@@ -21,7 +21,13 @@ __all__ = ["command", "show"]
 @options.quiet_option
 @options.exit_zero_option
 def command(
-    suspect: str, dataset: str | None, alpha: float, vault: str | None, as_json: bool, quiet: bool, exit_zero: bool
+    suspect: str,
+    dataset: str | None,
+    alpha: float,
+    vault: str | None,
+    as_json: bool,
+    quiet: bool,
+    exit_zero: bool,
 ) -> None:
     """Say whose copy SUSPECT corresponds to, with a bound on the chance of naming a copy wrongly."""
     with options.open_vault(vault) as opened:
@@ -51,5 +57,7 @@ def show(result: Any) -> None:
     )
     if a.best_decoy_log10_p is not None:
         click.echo(f"best of {a.decoys} keys never issued: log10 p {a.best_decoy_log10_p:.1f}")
-    spent = "same test as an earlier run, nothing spent" if result.repeated else f"run {a.spent} on this dataset"
+    spent = (
+        "same test as an earlier run, nothing spent" if result.repeated else f"run {a.spent} on this dataset"
+    )
     click.echo(f"named at {result.alpha:g} over all keys and runs ({spent})")

@@ -14,7 +14,9 @@ __all__ = ["command"]
 
 @click.command("verify", epilog="Example: dataguard verify bundle/ --public-key 3f...")
 @click.argument("bundle", type=click.Path())
-@click.option("--public-key", metavar="HEX", help="Key the bundle must be signed with [default: the one it names].")
+@click.option(
+    "--public-key", metavar="HEX", help="Key the bundle must be signed with [default: the one it names]."
+)
 @options.json_option
 @options.quiet_option
 def command(bundle: str, public_key: str | None, as_json: bool, quiet: bool) -> None:
@@ -41,5 +43,7 @@ def _key(text: str | None) -> bytes | None:
     except ValueError:
         key = b""
     if len(key) != 32:
-        raise UsageError("--public-key is no Ed25519 key", remedy="give the 64 hex digits that `dataguard init` printed")
+        raise UsageError(
+            "--public-key is no Ed25519 key", remedy="give the 64 hex digits that `dataguard init` printed"
+        )
     return key

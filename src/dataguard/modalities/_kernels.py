@@ -1,8 +1,13 @@
 """Kernels of the kinds of data: plain loops, integers, nothing keyed but the words handed in."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dataguard._jit import kernel
+
+F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
+U64 = NDArray[np.uint64]
 
 _TRIES = 24
 _SCAN = 256
@@ -10,7 +15,7 @@ _WINDOW = 4096
 
 
 @kernel
-def _mix(x):
+def _mix(x: np.uint64) -> np.uint64:
     z = x + np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -18,7 +23,7 @@ def _mix(x):
 
 
 @kernel
-def _fits(members, tolerance, driver, p, q):
+def _fits(members: F64, tolerance: F64, driver: F64, p: int, q: int) -> bool:
     """Whether two rows differ in the driver and are near in every member."""
     if driver[p] == driver[q]:
         return False
@@ -29,7 +34,9 @@ def _fits(members, tolerance, driver, p, q):
 
 
 @kernel
-def draw_pairs(stratum, driver, members, tolerance, words, ordered, partner):
+def draw_pairs(
+    stratum: I64, driver: F64, members: F64, tolerance: F64, words: U64, ordered: bool, partner: I64
+) -> None:
     """Pair rows with a partner drawn from the window of near, unequal values.
 
     Rows come sorted by (stratum, driver value, keyed word), or by (stratum, keyed word)
@@ -61,7 +68,7 @@ def draw_pairs(stratum, driver, members, tolerance, words, ordered, partner):
         span = np.uint64(high - low)
         found = -1
         for t in range(_TRIES):
-            q = low + np.int64(_mix(words[p] + np.uint64(t)) % span)
+            q = low + int(_mix(words[p] + np.uint64(t)) % span)
             if partner[q] < 0 and _fits(members, tolerance, driver, p, q):
                 found = q
                 break

@@ -83,7 +83,11 @@ def swap_plan(table: CanonicalTable, ids: U64, facts: Facts, brief: SlotBrief, l
     _, first = np.unique(address, return_index=True)
     keep = np.sort(first)
     place, address = place[keep], address[keep]
-    legend = {"rule": RULE, "groups": {str(group_id(g)): list(g.members) for g in facts.groups}, "facts": facts.to_dict()}
+    legend = {
+        "rule": RULE,
+        "groups": {str(group_id(g)): list(g.members) for g in facts.groups},
+        "facts": facts.to_dict(),
+    }
     return Slots(law, CHANNEL, address, brief.level(address), place, PLACE_NAMES, legend)
 
 
@@ -131,7 +135,7 @@ def _atoms(table: CanonicalTable, group: SwapGroup) -> B:
 
 
 def _strata(table: CanonicalTable, group: SwapGroup, rows: I64) -> I64:
-    """Number the classes of rows that are equal in all determining columns."""
+    """Return the class of each row: rows equal in all determining columns share one."""
     stratum = np.zeros(len(rows), np.int64)
     for name in group.equal_on:
         _, code = np.unique(table.column(name).key[rows], return_inverse=True)

@@ -62,4 +62,6 @@ def _search(ranked: I64, wanted: I64) -> I64:
     width = int(max(ranked[:, 1].max(initial=0), wanted[:, 1].max(initial=0))) + 1
     have, want = (a[:, 0] * width + a[:, 1] for a in (ranked, wanted))
     at = np.minimum(np.searchsorted(have, want), max(0, len(have) - 1))
-    return np.where(have[at] == want, at, -1).astype(np.int64) if len(have) else np.full(len(want), -1, np.int64)
+    return (
+        np.where(have[at] == want, at, -1).astype(np.int64) if len(have) else np.full(len(want), -1, np.int64)
+    )

@@ -14,7 +14,17 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dataguard.carrier import Alignment, Distortion, Engines, Exhibit, Opening, Readings, SlotBrief, Slots, Votes
+from dataguard.carrier import (
+    Alignment,
+    Distortion,
+    Engines,
+    Exhibit,
+    Opening,
+    Readings,
+    SlotBrief,
+    Slots,
+    Votes,
+)
 from dataguard.cells import Cell
 from dataguard.constraints.facts import Facts
 from dataguard.constraints.mine import mine
@@ -148,20 +158,24 @@ class TableCarrier:
         units: set[int] = set()
         for column, slot, match, _ in self._read(original, suspect, slots, alignment):
             keep = voted[slot]
-            slot, match = slot[keep], match[keep]
-            rows = alignment.suspect_row[match]
-            own = original.ids[alignment.original_row[match]]
+            rows = alignment.suspect_row[match[keep]]
+            own = original.ids[alignment.original_row[match[keep]]]
             seen = suspect.canonical.columns[column.suspect].cells(rows)
             names = suspect.canonical.names[column.suspect], original.canonical.names[column.original]
             openings += [
                 Opening(int(s), int(r), names[0], cell, int(o), names[1])
-                for s, r, cell, o in zip(slot, rows, seen, own, strict=True)
+                for s, r, cell, o in zip(slot[keep], rows, seen, own, strict=True)
             ]
-            units.update(slots.place[slot, 1].tolist(), slots.place[slot, 2].tolist())
+            units.update(slots.place[slot[keep], 1:].ravel().tolist())
         return Exhibit(RULE, tuple(openings), tuple(sorted(units)))
 
     def compare(
-        self, original: TableContent, suspect: TableContent, alignment: Alignment, engines: Engines, alpha: float
+        self,
+        original: TableContent,
+        suspect: TableContent,
+        alignment: Alignment,
+        engines: Engines,
+        alpha: float,
     ) -> Any:
         """Return the engine's comparison."""
         return engines.compare(original.canonical, suspect.canonical, alignment, alpha)
@@ -181,6 +195,15 @@ class TableCarrier:
 
         table = sample_table(seed, rows)
         return TableContent(table, canonical_table(table), np.arange(rows, dtype=np.uint64))
+
+    def grow(self, content: TableContent, seed: int) -> TableContent:
+        """Return a later delivery: about a tenth of the rows gone, a fifth new, in another order."""
+        rng = np.random.default_rng(seed)
+        rows = content.table.num_rows
+        kept = content.table.take(np.flatnonzero(rng.random(rows) > 0.1))
+        fresh = self.sample(seed + 1, rows // 5).table
+        later = pa.concat_tables([kept, fresh]).take(rng.permutation(kept.num_rows + fresh.num_rows))
+        return TableContent(later, canonical_table(later), np.arange(later.num_rows, dtype=np.uint64))
 
     def _read(
         self, original: TableContent, suspect: TableContent, slots: Slots, alignment: Alignment

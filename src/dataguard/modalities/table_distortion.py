@@ -22,7 +22,9 @@ MAX_CORRELATION_CHANGE = 0.01
 """Contract: no Pearson correlation between numeric columns moves by more."""
 
 
-def measure(before: CanonicalTable, after: CanonicalTable, facts: Facts, edits: Sequence[Moves]) -> Distortion:
+def measure(
+    before: CanonicalTable, after: CanonicalTable, facts: Facts, edits: Sequence[Moves]
+) -> Distortion:
     """Return the distortion of an export against its original.
 
     Parameters
@@ -52,7 +54,9 @@ def measure(before: CanonicalTable, after: CanonicalTable, facts: Facts, edits: 
     ]
     correlation = _correlation_change(before, after, names)
     if correlation > MAX_CORRELATION_CHANGE:
-        broken.append(f"a correlation moved by {correlation:.4f}, at most {MAX_CORRELATION_CHANGE} is allowed")
+        broken.append(
+            f"a correlation moved by {correlation:.4f}, at most {MAX_CORRELATION_CHANGE} is allowed"
+        )
     new = violations(facts, before, after)
     broken += [f"{fact}: {count} new violations" for fact, count in new.items() if count]
     return Distortion(tuple(rows), changed, correlation, new, tuple(broken))
@@ -63,7 +67,9 @@ def _column(name: str, before: Canonical, after: Canonical) -> tuple[DistortionR
     cells = int((before.key != after.key).sum())
     share = cells / max(1, len(before))
     if before.kind not in ("number", "time"):
-        return DistortionRow(name, share, float("nan"), float("nan"), float("nan"), 0.0 if exact else 1.0, exact), cells
+        return DistortionRow(
+            name, share, float("nan"), float("nan"), float("nan"), 0.0 if exact else 1.0, exact
+        ), cells
     a, b = before.number, after.number
     present = before.tag != NULL
     move = np.abs(a - b)[present & (after.tag != NULL)]

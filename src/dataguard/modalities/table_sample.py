@@ -30,7 +30,7 @@ def sample_table(seed: int, rows: int) -> pa.Table:
     missing = rng.random(rows) < 0.03
     return pa.table(
         {
-            "record_id": [f"R{i:07d}" for i in range(rows)],
+            "record_id": [f"R{seed:03d}{i:07d}" for i in range(rows)],
             "site": site.tolist(),
             "region": [region[s] for s in site],
             "temperature": pa.array(temperature, mask=missing),

@@ -107,7 +107,9 @@ class Accusation:
 
 def coins(votes: Votes) -> tuple[Coins, ...]:
     """Return the votes as counts by bias and weight, in ascending order."""
-    pairs, counts = np.unique(np.stack([votes.bias, votes.weight.astype(np.int64)], axis=1), axis=0, return_counts=True)
+    pairs, counts = np.unique(
+        np.stack([votes.bias, votes.weight.astype(np.int64)], axis=1), axis=0, return_counts=True
+    )
     return tuple(Coins(int(b), int(w), int(n)) for (b, w), n in zip(pairs, counts, strict=True))
 
 
@@ -117,7 +119,9 @@ def ones(votes: Votes, key: bytes, channel: bytes) -> tuple[int, ...]:
     pairs, inverse = np.unique(
         np.stack([votes.bias, votes.weight.astype(np.int64)], axis=1), axis=0, return_inverse=True
     )
-    return tuple(int(c) for c in np.bincount(inverse.ravel(), weights=s, minlength=len(pairs)).astype(np.int64))
+    return tuple(
+        int(c) for c in np.bincount(inverse.ravel(), weights=s, minlength=len(pairs)).astype(np.int64)
+    )
 
 
 def scores(votes: Votes, keys: Sequence[bytes], channel: bytes) -> tuple[I64, I64]:

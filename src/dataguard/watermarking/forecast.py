@@ -45,4 +45,6 @@ def forecast(slots: int, rows: int, *, alpha: float = 1e-9, recipients: int = 10
     """Return the forecast for a plan of `slots` two-ended slots on `rows` rows."""
     per_row = 2 * slots / max(1, rows)
     needed = votes_needed(alpha, recipients)
-    return Forecast(round(per_row, 4), needed, math.ceil(needed / per_row) if per_row else 0, alpha, recipients)
+    return Forecast(
+        round(per_row, 4), needed, math.ceil(needed / per_row) if per_row else 0, alpha, recipients
+    )

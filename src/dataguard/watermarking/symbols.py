@@ -54,9 +54,9 @@ def encrypt_blocks(key: bytes, low: U64, high: U64 | np.uint64) -> U64:
     blocks = np.empty((len(low), 2), "<u8")
     blocks[:, 0], blocks[:, 1] = low, high
     encryptor = Cipher(algorithms.AES(key), modes.ECB()).encryptor()  # noqa: S305 - a PRF on distinct blocks
-    out = np.empty(blocks.nbytes + 15, np.uint8)
-    count = encryptor.update_into(blocks.view(np.uint8).reshape(-1), out) if len(low) else 0
-    return out[:count].view("<u8").reshape(-1, 2).astype(np.uint64, copy=False)
+    out = bytearray(blocks.nbytes + 15)
+    count = encryptor.update_into(blocks.view(np.uint8).reshape(-1).data, out) if len(low) else 0
+    return np.frombuffer(out, "<u8", count // 8).reshape(-1, 2).astype(np.uint64, copy=False)
 
 
 def symbols(key: bytes, address: U64, bias: I64, channel: bytes) -> U8:
