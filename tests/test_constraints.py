@@ -19,10 +19,10 @@ from dataguard.constraints.mine import mine, violations
 from dataguard.values import CanonicalTable, canonical_column, canonical_table
 
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
-ADULT = (
-    "age workclass fnlwgt education education-num marital-status occupation relationship race sex "
-    "capital-gain capital-loss hours-per-week native-country income"
-).split()
+ADULT = [
+    "age", "workclass", "fnlwgt", "education", "education-num", "marital-status", "occupation", "relationship",
+    "race", "sex", "capital-gain", "capital-loss", "hours-per-week", "native-country", "income",
+]  # fmt: skip
 FILES = {
     "flights": "tables/nycflights13_flights.parquet",
     "cover": "tables/covertype_first30k.csv.gz",
@@ -45,7 +45,10 @@ pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="shared data folder is
 def table(name: str) -> CanonicalTable:
     path = DATA / FILES[name]
     if path.suffix == ".parquet":
-        return canonical_table(pq.read_table(path))
+        whole = pq.read_table(path)
+        # Parts of two of them, for time: 180,000 invoice lines, 41 of 52 process variables.
+        parts = {"retail": whole.slice(0, 180_000), "tennessee": whole.select(whole.column_names[:44])}
+        return canonical_table(parts.get(name, whole))
     names = ADULT if name == "adult" else None
     headless = name == "german"
     return canonical_table(
@@ -182,7 +185,9 @@ def test_sensor_and_business_tables() -> None:
     assert {g.driver for g in retail.groups} == {"Quantity", "UnitPrice"}
     assert "key(fault, part, sample)" in labels(tennessee)
     assert {"fault", "part", "sample", "XMEAS_23", "XMEAS_41"} <= set(tennessee.guarded)
-    assert len(tennessee.groups) >= 25
+    assert {f"XMEAS_{k}" for k in (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 14, 16, 20)} <= {
+        g.driver for g in tennessee.groups
+    }
 
 
 def test_time_stamps_fix_what_repeats_them() -> None:

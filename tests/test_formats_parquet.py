@@ -11,6 +11,7 @@ import pytest
 
 from dataguard.errors import DataguardError, DecodeError, UsageError
 from dataguard.formats.edits import Moves, apply_moves
+from dataguard.formats.parquet_footer import read_footer
 from dataguard.formats.source import open_source
 from dataguard.formats.write import write_marked
 
@@ -112,6 +113,23 @@ def test_rewrite_keeps_the_file(tmp_path, variant):
     for group in range(3):
         for column in untouched:
             assert chunk_bytes(path, group, column) == chunk_bytes(report.path, group, column)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_footer_reads_as_pyarrow_reads_it(tmp_path, variant):
+    path = tmp_path / "in.parquet"
+    pq.write_table(wide_table(), path, **VARIANTS[variant])
+    group = pq.read_metadata(path).row_group(0)
+    footer = read_footer(path)
+    for i, leaf in enumerate(footer.chunks):
+        c = group.column(i)
+        codec = "NONE" if c.compression == "UNCOMPRESSED" else c.compression
+        assert (leaf.path, leaf.physical_type, leaf.codec) == (c.path_in_schema, c.physical_type, codec)
+        assert sorted(leaf.encodings) == sorted(c.encodings)
+        assert (leaf.statistics, leaf.page_index) == (c.is_stats_set, c.has_column_index)
+    assert len(footer.chunks) == group.num_columns
+    assert [pq.SortingColumn(*s) for s in footer.sorting] == list(group.sorting_columns or ())
+    assert footer.page_version == VARIANTS[variant].get("data_page_version", "1.0")
 
 
 def test_sort_order_is_declared_only_while_it_holds(tmp_path):

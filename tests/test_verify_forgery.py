@@ -1,0 +1,337 @@
+"""Forgeries by whoever holds the signing key: consistent signatures, inconsistent content.
+
+Each is signed and digested correctly, so only recomputation can find it; the step that must
+find it is named in the table.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from test_evidence_world import GROUPS, LAW, SIGNER, World, check, failures, resign
+
+from dataguard.canonical import canonical_json
+from dataguard.cells import Cell
+from dataguard.errors import EvidenceError
+from dataguard.evidence.bundle import compose
+from dataguard.evidence.case import Case, Opened
+from dataguard.evidence.facts import read_facts
+from dataguard.evidence.fields import Node
+from dataguard.evidence.prose import prose
+
+
+@pytest.fixture(scope="module")
+def case() -> Case:
+    return World().case()
+
+
+def named(case: Case, **changes) -> Case:
+    return replace(case, named=replace(case.named, **changes))
+
+
+def without(opened: Opened, index: int) -> Opened:
+    return replace(opened, leaves=opened.leaves[:index] + opened.leaves[index + 1 :])
+
+
+def trace(case: Case, **changes) -> Case:
+    return replace(case, trace={**case.trace, **changes})
+
+
+def first_leaf(opened: Opened, **changes) -> Opened:
+    return replace(opened, leaves=(replace(opened.leaves[0], **changes), *opened.leaves[1:]))
+
+
+def changed_row(case: Case, which: str) -> Case:
+    """Give the first opened row a cell of other content."""
+    opened = getattr(case.named, which)
+    cells = (*opened.leaves[0].cells[:-1], Cell(4, "elsewhere"))
+    return named(case, **{which: first_leaf(opened, cells=cells)})
+
+
+def better_histogram(case: Case) -> Case:
+    bias, weight, count, ones = case.named.histogram[-1]
+    return named(case, histogram=(*case.named.histogram[:-1], (bias, weight, count + 1, ones + 1)))
+
+
+def slot_twice(case: Case) -> Case:
+    """Repeat a slot at a second index, with its bias."""
+    slots, biases = case.named.slots, case.named.biases
+    return named(
+        case,
+        slots=replace(slots, leaves=(*slots.leaves, replace(slots.leaves[0], index=slots.leaves[-1].index + 1))),
+        biases=replace(biases, leaves=(*biases.leaves, replace(biases.leaves[0], index=biases.leaves[-1].index + 1))),
+    )  # fmt: skip
+
+
+def other_bias(case: Case) -> Case:
+    return named(case, biases=first_leaf(case.named.biases, bias=60000))
+
+
+def other_level(case: Case) -> Case:
+    """Change the law in the statement so that a level vanishes."""
+    levels = [LAW["levels"][0] - 1, *LAW["levels"][1:]]
+    return replace(case, scheme={**case.scheme, "law": {**LAW, "levels": levels}})
+
+
+def redundant_reading_dropped(case: Case) -> Case:
+    """Drop one of two columns read in one row for one slot: the sum is clipped, so the vote stays the same."""
+    seen = set()
+    for i, r in enumerate(case.named.readings):
+        if (r.address, r.suspect_row) in seen:
+            return named(case, readings=case.named.readings[:i] + case.named.readings[i + 1 :])
+        seen.add((r.address, r.suspect_row))
+    raise AssertionError("the world moves two columns jointly")
+
+
+def reading_elsewhere(case: Case) -> Case:
+    """Read one cell from another suspect column."""
+    first = case.named.readings[0]
+    return named(case, readings=(replace(first, suspect_column="extra"), *case.named.readings[1:]))
+
+
+def ledger_opening(case: Case, index: int, **payload) -> Case:
+    """Change an opened payload without its header."""
+    openings = list(case.ledger.openings)
+    openings[index] = {**openings[index], "payload": {**openings[index]["payload"], **payload}}
+    return replace(case, ledger=replace(case.ledger, openings=tuple(openings)))
+
+
+FORGERIES: dict[str, tuple[Callable[[Case], Case], int]] = {
+    "vote digest changed": (lambda c: trace(c, votes_digest="1" * 64), 6),
+    "vote count changed": (lambda c: trace(c, votes=c.trace["votes"] + 1), 6),
+    "fewer keys counted": (lambda c: trace(c, hypotheses=2), 6),
+    "fewer runs counted": (lambda c: trace(c, k=1), 6),
+    "alpha loosened": (lambda c: trace(c, alpha=1e-3), 6),
+    "other suspect file": (lambda c: replace(c, suspect={**c.suspect, "sha256": "6" * 64}), 6),
+    "fewer suspect rows": (lambda c: replace(c, suspect={**c.suspect, "rows": 100}), 6),
+    "other dataset file": (lambda c: replace(c, dataset={**c.dataset, "sha256": "6" * 64}), 6),
+    "columns renamed": (lambda c: replace(c, dataset={**c.dataset, "columns": list("edcba")}), 6),
+    "another scope": (lambda c: replace(c, dataset={**c.dataset, "scope": "0" * 16}), 4),
+    "law altered": (other_level, 6),
+    "group widened": (lambda c: replace(c, scheme={**c.scheme, "groups": {"0": ["a", "id"], "1": ["b", "c"]}}), 6),
+    "channel altered": (lambda c: replace(c, scheme={**c.scheme, "channel": "00" * 8}), 6),
+    "unknown rule": (lambda c: replace(c, scheme={**c.scheme, "rule": "pair-swap/2"}), 11),
+    "key of another recipient": (lambda c: named(c, mark_key=replace(c.named.mark_key, recipient="beta")), 6),
+    "another key": (lambda c: named(c, mark_key=replace(c.named.mark_key, key=bytes(32))), 7),
+    "another salt": (lambda c: named(c, mark_key=replace(c.named.mark_key, salt=bytes(32))), 7),
+    "original row with other content": (lambda c: changed_row(c, "rows"), 8),
+    "suspect row with other content": (lambda c: changed_row(c, "suspect_rows"), 10),
+    "original row of another id": (lambda c: named(c, rows=first_leaf(c.named.rows, row_id=5)), 8),
+    "rows of another tree": (lambda c: named(c, rows=replace(c.named.rows, root=bytes(32))), 7),
+    "suspect rows of another tree": (lambda c: named(c, suspect_rows=replace(c.named.suspect_rows, size=9999)), 7),
+    "bias not of the tree": (other_bias, 9),
+    "slot counted twice": (slot_twice, 7),
+    "slot left out": (lambda c: named(c, slots=without(c.named.slots, 3)), 9),
+    "slot moved": (lambda c: named(c, slots=first_leaf(c.named.slots, place=(0, 1000, 1007))), 9),
+    "proof shortened": (lambda c: named(c, rows=replace(c.named.rows, proof=c.named.rows.proof[:-1])), 8),
+    "all readings of a slot dropped": (
+        lambda c: named(c, readings=tuple(r for r in c.named.readings if r.address != c.named.readings[0].address)),
+        11,
+    ),
+    "a redundant reading dropped": (redundant_reading_dropped, 11),
+    "reading counted twice": (lambda c: named(c, readings=(*c.named.readings, c.named.readings[0])), 11),
+    "reading from another column": (reading_elsewhere, 11),
+    "histogram improved": (better_histogram, 13),
+    "score improved": (lambda c: named(c, score=c.named.score + 1), 13),
+    "bound improved": (lambda c: named(c, log10_p=-20.0, log10_p_adjusted=-18.9), 14),
+    "adjusted bound improved": (lambda c: named(c, log10_p_adjusted=c.named.log10_p), 14),
+    "another copy in the list": (lambda c: trace(c, corresponding=["beta"]), 6),
+    "own bound in the list improved": (
+        lambda c: trace(c, recipients=[{**c.trace["recipients"][0], "log10_p": -29.0}, *c.trace["recipients"][1:]]),
+        15,
+    ),
+    "payload of an entry changed": (lambda c: ledger_opening(c, 3, mark_keys=1), 4),
+    "an entry opened twice": (
+        lambda c: replace(c, ledger=replace(c.ledger, openings=(c.ledger.openings[0], *c.ledger.openings))), 4,
+    ),
+    "an entry left closed": (
+        lambda c: replace(c, ledger=replace(c.ledger, openings=c.ledger.openings[1:])), 4,
+    ),
+    "ledger shortened": (
+        lambda c: replace(c, ledger=replace(c.ledger, size=12, headers=c.ledger.headers[:-1])), 3,
+    ),
+    "a header changed": (
+        lambda c: replace(
+            c, ledger=replace(c.ledger, headers=({**c.ledger.headers[0], "scope": "0" * 16}, *c.ledger.headers[1:]))
+        ),
+        3,
+    ),
+}  # fmt: skip
+
+
+def test_the_untouched_case_is_trusted(case: Case) -> None:
+    assert check(compose(case, SIGNER)).trusted
+
+
+@pytest.mark.parametrize("name", FORGERIES)
+def test_forgery_signed_with_the_right_key_is_found(case: Case, name: str) -> None:
+    forge, step = FORGERIES[name]
+    forged = forge(case)
+    assert forged != case
+    try:
+        files = compose(forged, SIGNER)
+    except EvidenceError as error:
+        pytest.fail(f"the forgery must reach the verifier: {error}")
+    found = check(files)
+    assert not found.trusted
+    assert failures(found)[0][0] == step, failures(found)
+    assert all("malformed content" not in detail for _, detail in failures(found))
+
+
+# --- forgeries that rewrite the ledger as well: whoever signs it can -------------------------------
+
+
+def forged_ledger(
+    edit: Callable[[list], None], world: World | None = None, outcome: str = "corresponds"
+) -> Case:
+    world = world or World()
+    payloads = world.payloads(outcome)
+    edit(payloads)
+    return world.case(outcome, payloads=payloads)
+
+
+def test_digest_logged_differs_from_the_votes() -> None:
+    case = forged_ledger(lambda p: p[10][2].update(votes_digest="1" * 64))
+    found = check(compose(trace(case, votes_digest="1" * 64), SIGNER))
+    assert failures(found)[0][0] == 12
+
+
+def test_readings_dropped_before_the_digest_was_logged() -> None:
+    """Leave out the readings of one suspect row in one slot only, and log the digest of what is left."""
+    world = World()
+    full = world.readings()
+    # A row that is read for two slots: leaving it out of one only is choosing.
+    rows: dict[int, set[int]] = {}
+    for slot, reading, _ in full:
+        rows.setdefault(reading.suspect_row, set()).add(slot)
+    chosen = next(row for row, slots in rows.items() if len(slots) == 2)
+    slot = min(rows[chosen])
+    world.readings = lambda: [x for x in full if (x[0], x[1].suspect_row) != (slot, chosen)]
+    assert failures(check(compose(world.case(), SIGNER)))[0][0] == 11
+
+
+def test_mark_key_committed_after_the_export_or_the_run() -> None:
+    def swap(payloads: list, i: int, j: int) -> None:
+        payloads[i], payloads[j] = payloads[j], payloads[i]
+
+    for i, j in ((1, 2), (2, 5), (1, 5)):
+        case = forged_ledger(lambda p, i=i, j=j: swap(p, i, j))
+        assert failures(check(compose(case, SIGNER)))[0][0] == 5
+    late = World()
+    payloads = late.payloads("corresponds")
+    swap(payloads, 5, 12)  # the export after the run
+    case = late.case(payloads=payloads)
+    openings = {o["type"]: o for o in late.ledger("corresponds", payloads).openings}
+    assert openings["export"]["seq"] == 12
+    assert failures(check(compose(case, SIGNER)))[0][0] == 5
+
+
+def test_run_with_a_looser_limit_is_noted_and_limits_are_enforced() -> None:
+    loose = check(compose(World(alpha=1e-6, ledger_alpha="1e-06").case(), SIGNER))
+    assert loose.trusted
+    assert any("looser" in note for note in loose.notes)
+    strict = check(compose(World(alpha=1e-12, ledger_alpha="1e-12").case(), SIGNER))
+    assert failures(strict)[0][0] == 14
+
+
+def test_bias_committed_but_no_level_of_the_law() -> None:
+    world = World()
+    world.bias[0] = 50000
+    assert failures(check(compose(world.case(), SIGNER)))[0] == (
+        9, "a bias is no level of the committed law; do not rely on it"
+    )  # fmt: skip
+
+
+def test_address_committed_twice() -> None:
+    world = World()
+    world.address[1] = world.address[0]
+    found = failures(check(compose(world.case(), SIGNER)))
+    assert found[0][0] == 9
+    assert "twice" in found[0][1]
+
+
+def test_same_place_under_two_addresses() -> None:
+    world = World()
+    world.places[1] = world.places[0]
+    found = failures(check(compose(world.case(), SIGNER)))
+    assert found[0][0] == 9
+    assert "twice" in found[0][1]
+
+
+def test_export_of_another_key_or_plan() -> None:
+    for field in ("mark_key_commitment", "slots_root", "bias_root", "rows_root"):
+        case = forged_ledger(lambda p, f=field: p[5][2].update({f: "4" * 64}))
+        found = failures(check(compose(case, SIGNER)))
+        assert found[0][0] == 6
+        assert field in found[0][1]
+
+
+def test_outcome_in_the_ledger_differs() -> None:
+    case = forged_ledger(lambda p: p[12][2].update(outcome="no-mark", corresponding=[]))
+    assert failures(check(compose(case, SIGNER)))[0][0] == 6
+
+
+def test_groups_of_another_shape_are_refused() -> None:
+    case = forged_ledger(
+        lambda p: p[1][2].update(groups={str(g): list(m) for g, m in GROUPS.items()} | {"2": ["a"]})
+    )
+    assert failures(check(compose(case, SIGNER)))[0][0] == 6
+
+
+# --- forgeries of text -----------------------------------------------------------------------------
+
+
+def test_outcome_without_a_copy_and_copy_without_an_outcome() -> None:
+    world = World()
+    case = world.case()
+    for odd in (replace(case, named=None), trace(case, outcome="no-mark")):
+        with pytest.raises(EvidenceError, match="named"):
+            compose(odd, SIGNER)
+    statement = json.loads(compose(case, SIGNER)["report.json"])
+    for change in ({"copy": None}, {"trace": {**statement["trace"], "outcome": "no-mark"}}):
+        assert failures(check(resign(compose(case, SIGNER), statement | change)))[0][0] == 2
+
+
+def test_a_sentence_of_one_s_own_is_found(case: Case) -> None:
+    files = compose(case, SIGNER)
+    statement = json.loads(files["report.json"])
+    for section in statement["prose"]:
+        forged = json.loads(files["report.json"])
+        forged["prose"][section][0]["en"] += " This is beyond question."
+        assert failures(check(resign(files, forged)))[0][0] == 15
+    del statement["prose"]["not_said"]
+    assert failures(check(resign(files, statement)))[0][0] == 15
+
+
+def test_a_page_of_one_s_own_is_found(case: Case) -> None:
+    files = compose(case, SIGNER)
+    statement = json.loads(files["report.json"])
+    for name in ("report.html", "README.txt"):
+        forged = files | {name: files[name].replace(b"DRAFT", b"FINAL")}
+        assert forged != files
+        assert failures(check(resign(forged, statement)))[0] == (
+            16, f"{name}: not what the statement renders to; rely on report.json only"
+        )  # fmt: skip
+
+
+def test_figures_change_the_sentences(case: Case) -> None:
+    """The comparison cannot be recomputed, but its sentence and page must follow it."""
+    files = compose(case, SIGNER)
+    statement = json.loads(files["report.json"])
+    statement["comparison"]["rows"]["matched"] += 1
+    assert failures(check(resign(files, statement)))[0][0] == 15
+    statement["prose"] = prose(read_facts(Node(statement, "test")))
+    assert failures(check(resign(files, statement)))[0][0] == 16
+
+
+def test_status_schema_and_form_are_fixed(case: Case) -> None:
+    files = compose(case, SIGNER)
+    for change in ({"status": "FINAL"}, {"schema": "dataguard.bundle/2"}, {"renderer": "report/2"}):
+        found = check(resign(files, json.loads(files["report.json"]) | change))
+        assert failures(found)[0][0] == (16 if "renderer" in change else 2)
+    listed = json.loads(files["report.json"])["files"]
+    assert sorted(listed) == ["README.txt", "annex/openings.json", "ledger.json", "report.html"]
+    assert canonical_json(json.loads(files["report.json"])) == files["report.json"]
