@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +25,7 @@ from dataguard.formats.atomic import atomic_directory
 from dataguard.formats.source import Source, open_source
 from dataguard.keys import MasterSecret, SigningKey
 from dataguard.model import BiasLaw
+from dataguard.registry import ledger
 from dataguard.registry.store import Dataset, Store
 
 __all__ = ["Holding", "OpenVault", "load", "save"]
@@ -62,13 +64,17 @@ class OpenVault:
         """Name of the ledger: the key that signs it."""
         return f"dataguard/{keyid(self.signing.public_bytes)[:16]}"
 
-    def version_folder(self, lineage: str, version: int) -> Path:
-        """Return where one dataset version lies."""
-        return self.folder / "datasets" / lineage / f"v{version}"
+    def append(self, kind: str, scope: str, payload: Mapping[str, Any]) -> ledger.Entry:
+        """Append a ledger entry with fresh salt and the present time."""
+        return ledger.append(self.store, kind, scope, payload, salt=self.entropy(32), time=self.now())
+
+    def fresh_folder(self, lineage: str, version: int) -> Path:
+        """Return a folder name for a new version; never one that a run cut short has left behind."""
+        return self.folder / "datasets" / lineage / f"v{version}-{self.entropy(4).hex()}"
 
     def holding(self, dataset: Dataset) -> Holding:
         """Return one registered version from disk, its reference copy checked against its digest."""
-        return load(self.version_folder(dataset.lineage, dataset.version), dataset.path, dataset.sha256)
+        return load(self.folder / dataset.meta["folder"], self.folder / dataset.path, dataset.sha256)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +95,7 @@ class Holding:
     slots: Slots
 
 
-def save(folder: Path, source: Source, ids: U64, slots: Slots, *, keep: bool) -> str:
+def save(folder: Path, source: Source, ids: U64, slots: Slots, *, keep: bool) -> Path:
     """Write one version, whole or not at all, and return the path of its reference copy.
 
     Parameters
@@ -115,10 +121,10 @@ def save(folder: Path, source: Source, ids: U64, slots: Slots, *, keep: bool) ->
             shutil.copyfile(source.path, stage / reference.name)
         else:
             reference = source.path.resolve()
-    return str(reference)
+    return reference
 
 
-def load(folder: Path, reference: str, sha256: str) -> Holding:
+def load(folder: Path, reference: Path, sha256: str) -> Holding:
     """Return one version; the reference copy must still have the registered digest.
 
     Raises
@@ -128,16 +134,15 @@ def load(folder: Path, reference: str, sha256: str) -> Holding:
     DecodeError
         The plan cannot be read.
     """
-    path = Path(reference)
-    if not path.exists():
+    if not reference.exists():
         raise UsageError(
-            "the reference copy is gone", where=reference, remedy="put it back where it was registered"
+            "the reference copy is gone", where=str(reference), remedy="put it back where it was registered"
         )
-    source = open_source(path)
+    source = open_source(reference)
     if source.sha256() != sha256:
         raise UsageError(
             "the reference copy differs from what was registered",
-            where=reference,
+            where=str(reference),
             remedy="restore the registered bytes, or register it again as a new version",
         )
     try:

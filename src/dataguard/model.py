@@ -7,10 +7,12 @@ the innocent (upwards).
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from typing import Any
 
 __all__ = [
     "COMPARE_ALPHA",
@@ -25,6 +27,7 @@ __all__ = [
     "Outcome",
     "Relation",
     "bias_leaf",
+    "document",
     "plain",
     "slot_leaf",
 ]
@@ -137,6 +140,28 @@ def plain(value: object) -> object:
         shown = {f.name: plain(getattr(value, f.name)) for f in fields(value)}  # type: ignore[arg-type]
         return {k: v for k, v in shown.items() if not k.startswith("_")}
     return value
+
+
+def document(schema: str, value: object) -> dict[str, Any]:
+    """Return a result as the JSON object scripts rely on; what is not a number (nan) becomes null.
+
+    Parameters
+    ----------
+    schema : str
+        Name and version, e.g. ``dataguard.trace/1``.
+    value : dataclass
+    """
+    shown = _without_nan(plain(value))
+    assert isinstance(shown, dict)
+    return {"schema": schema, **shown}
+
+
+def _without_nan(value: object) -> object:
+    if isinstance(value, dict):
+        return {k: _without_nan(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(v) for v in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def slot_leaf(address: int, place: Sequence[int]) -> bytes:

@@ -1,7 +1,7 @@
-"""The provider's shell: register an original, hand out marked copies.
+"""The provider's shell, second part: hand out marked copies.
 
-Order is the point here. What is used later is committed first: roots at registration,
-the mark key's commitment and the export leaf before any marked byte has its name.
+Order is the point here: the mark key's commitment and the export leaf are in the ledger
+before any marked byte has its name.
 """
 
 from __future__ import annotations
@@ -9,10 +9,9 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import hashlib
-import math
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,49 +19,20 @@ import numpy as np
 
 from dataguard import keys
 from dataguard._version import VERSION
-from dataguard.canonical import canonical_json
 from dataguard.carrier import Alignment, ColumnMatch, Distortion, Slots, tally
 from dataguard.errors import CapacityError, UsageError, WeakMarkError
-from dataguard.fingerprints.engines import default_engines
-from dataguard.formats.source import Source, open_source
+from dataguard.formats.source import open_source
 from dataguard.formats.write import write_marked
-from dataguard.holdings import OpenVault, save
-from dataguard.modalities.discovery import carrier, detect
-from dataguard.model import LEVELS, TRACE_ALPHA, plain
-from dataguard.registry import ledger
-from dataguard.registry.store import Dataset, Export, Fingerprint, MarkKey, Recipient
+from dataguard.holdings import OpenVault
+from dataguard.modalities.discovery import carrier
+from dataguard.model import TRACE_ALPHA, document
+from dataguard.registry.store import Dataset, Export, MarkKey, Recipient
 from dataguard.stats import NullLaw
-from dataguard.trees import build_trees
 from dataguard.watermarking.accusation import coins, scores
 from dataguard.watermarking.forecast import Forecast, forecast
-from dataguard.watermarking.symbols import SlotKeys, brief, symbols
+from dataguard.watermarking.symbols import symbols
 
-__all__ = ["Exported", "Registered", "commit_recipient", "protect", "register"]
-
-
-@dataclass(frozen=True, slots=True)
-class Registered:
-    """A registered dataset version.
-
-    Attributes
-    ----------
-    dataset, version, kind, rows, columns, sha256
-        As in the registry.
-    capacity : mapping
-        Slots in all and per column group, guarded columns with reasons, and the forecast.
-    """
-
-    dataset: str
-    version: int
-    kind: str
-    rows: int
-    columns: int
-    sha256: str
-    capacity: Mapping[str, Any]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON document of `dataguard register`."""
-        return {"schema": "dataguard.register/1", **_object(self)}
+__all__ = ["Exported", "commit_recipient", "protect"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,156 +71,7 @@ class Exported:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON document of `dataguard protect`."""
-        return {"schema": "dataguard.protect/1", **_object(self)}
-
-
-def _object(value: object) -> dict[str, Any]:
-    """Return a result as a JSON object; what is not a number (a category's spread) becomes null."""
-    shown = _without_nan(plain(value))
-    assert isinstance(shown, dict)
-    return shown
-
-
-def _without_nan(value: object) -> object:
-    if isinstance(value, dict):
-        return {k: _without_nan(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(v) for v in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
-
-
-# --- register ------------------------------------------------------------------------------------
-
-
-def register(
-    vault: OpenVault,
-    data: str | os.PathLike[str] | object,
-    *,
-    name: str,
-    kind: str | None = None,
-    keep: bool = True,
-    protect_columns: frozenset[str] = frozenset(),
-    tolerance: Mapping[str, float] | None = None,
-    profile: str = "single",
-) -> Registered:
-    """Register an original, or a new version of one: fingerprint, reference copy, commitment.
-
-    Parameters
-    ----------
-    vault : OpenVault
-    data : path or Arrow stream object
-    name : str
-    kind : str, optional
-        Kind of data; found out when not given.
-    keep : bool
-        Keep a reference copy in the vault, rather than the path and digest only.
-    protect_columns : frozenset of str
-        Columns that must never carry a mark.
-    tolerance : mapping of str to float, optional
-        Largest change per column.
-    profile : str
-        Bias law, ``single`` today.
-
-    Raises
-    ------
-    UsageError, DecodeError, CapacityError
-    """
-    _check_name(name)
-    source = open_source(data)
-    handler = carrier(kind) if kind else detect(source)
-    _check_columns(source, protect_columns | set(tolerance or {}))
-    earlier = vault.store.list_datasets(name=name)
-    lineage = earlier[-1].lineage if earlier else vault.entropy(16).hex()
-    version = earlier[-1].version + 1 if earlier else 1
-    secret = keys.dataset_secret(vault.master, lineage)
-    content = handler.decode(source)
-    frozen, next_id = None, 0
-    if earlier:
-        held = vault.holding(earlier[-1])
-        next_id = int(earlier[-1].meta["next_id"])
-        content = handler.inherit(handler.decode(held.source, held.ids), content, next_id)
-        frozen = held.slots
-    law = LEVELS[profile]
-    plan = handler.slots(
-        content,
-        brief(_slot_keys(secret), law, protect=protect_columns, tolerance=tolerance, frozen=frozen),
-        law,
-    )
-    ids = handler.ids(content)
-    next_id = max(next_id, int(ids.max()) + 1)
-    digest = source.sha256()
-    folder = vault.version_folder(lineage, version)
-    reference = save(folder, source, ids, plan, keep=keep)
-    trees = build_trees(handler.leaves(content), plan, secret, version)
-    seed, salt = keys.decoy_seed(secret), vault.entropy(32)
-    roots = trees.roots() | {"decoys_commitment": keys.commit("decoys", seed, salt)}
-    rows, names = handler.extent(content)
-    payload = {
-        "dataset": name, "lineage": lineage, "version": version, "kind": handler.kind,
-        "rows": rows, "columns": list(names), "sha256": digest, **roots,
-        "slots": len(plan), "law": plain(law), "channel": plan.channel.hex(),
-        "groups": plan.legend["groups"], "facts_sha256": _facts_digest(plan), "tool": VERSION,
-    }  # fmt: skip
-    record = Dataset(
-        f"{name}@{version}", name, lineage, version, handler.kind, rows, len(names), digest, reference,
-        vault.now(), roots, {"next_id": next_id, "decoys_salt": salt.hex(), "profile": profile},
-    )  # fmt: skip
-    stored = _stored_digest(reference, source, digest)
-    with vault.store.transaction():
-        vault.store.add_dataset(_with_digest(record, stored))
-        vault.store.add_fingerprint(
-            Fingerprint(record.id, "columns/1", handler.fingerprint(content, default_engines()))
-        )
-        _append(vault, "registration", keys.scope_pseudonym(secret), payload)
-    return Registered(name, version, handler.kind, rows, len(names), digest, _capacity(plan, rows))
-
-
-def _stored_digest(reference: str, source: Source, digest: str) -> str:
-    # An Arrow object has no bytes of its own; its reference copy is a Parquet file with its own digest.
-    return digest if source.path is not None else open_source(reference).sha256()
-
-
-def _with_digest(record: Dataset, digest: str) -> Dataset:
-    return replace(record, sha256=digest)
-
-
-def _check_name(name: str) -> None:
-    if not name or len(name) > 200 or any(c in name for c in "/\\@\0\n") or name.startswith("."):
-        raise UsageError(
-            f"{name[:60]!r} cannot name a dataset", remedy="use letters, digits, spaces, - and _ (no / \\ @)"
-        )
-
-
-def _check_columns(source: Source, names: frozenset[str] | set[str]) -> None:
-    unknown = sorted(set(names) - set(source.column_names))
-    if unknown:
-        raise UsageError(
-            f"no column {unknown[0]!r}",
-            where=source.name,
-            remedy=f"columns are: {', '.join(source.column_names[:30])}",
-        )
-
-
-def _slot_keys(secret: bytes) -> SlotKeys:
-    return SlotKeys(keys.address_key(secret), keys.pairing_key(secret), keys.bias_key(secret))
-
-
-def _append(vault: OpenVault, kind: str, scope: str, payload: Mapping[str, Any]) -> ledger.Entry:
-    return ledger.append(vault.store, kind, scope, payload, salt=vault.entropy(32), time=vault.now())
-
-
-def _capacity(plan: Slots, rows: int) -> dict[str, Any]:
-    group = plan.place[:, 0]
-    facts = plan.legend["facts"]
-    return {
-        "slots": len(plan),
-        "groups": [
-            {"columns": members, "slots": int((group == int(number)).sum())}
-            for number, members in plan.legend["groups"].items()
-        ],
-        "guarded": dict(facts["guarded"]),
-        "forecast": plain(forecast(len(plan), rows)),
-    }
+        return document("dataguard.protect/1", self)
 
 
 # --- protect -------------------------------------------------------------------------------------
@@ -319,7 +140,8 @@ def protect(
             "sha256": written.sha256, "terms_sha256": terms_digest, "expires": expires, "tool": VERSION,
         }  # fmt: skip
         with vault.store.transaction():
-            entry = _append(vault, "export", scope, payload)
+            entry = vault.append("export", scope, payload)
+            meta = {"terms_sha256": terms_digest, "expires": expires}
             vault.store.add_export(
                 Export(
                     export_id,
@@ -330,8 +152,8 @@ def protect(
                     entry.time,
                     written.sha256,
                     str(target),
-                    {"terms_sha256": terms_digest, "expires": expires},
-                )  # fmt: skip
+                    meta,
+                )
             )
         partial.replace(target)
     return Exported(
@@ -388,7 +210,7 @@ def commit_recipient(vault: OpenVault, dataset: Dataset, recipient: str) -> Mark
             "generation": 1,
             "commitment": commitment,
         }
-        entry = _append(vault, "mark-key", keys.scope_pseudonym(secret), payload)
+        entry = vault.append("mark-key", keys.scope_pseudonym(secret), payload)
         made = MarkKey(dataset.lineage, recipient, 1, commitment, salt, entry.time)
         vault.store.add_mark_key(made)
         return made
@@ -426,8 +248,3 @@ def _read_back(handler: Any, original: Any, plan: Slots, written: Path, key: byt
             f"{len(plan)} slots cannot name a recipient at {TRACE_ALPHA:g}",
             remedy="nothing was released; protect fewer columns or allow a larger --tolerance",
         )
-
-
-def _facts_digest(plan: Slots) -> str:
-    """Return the SHA-256 of the mined facts a plan rests on."""
-    return hashlib.sha256(canonical_json(plan.legend["facts"])).hexdigest()

@@ -296,9 +296,7 @@ def _log_run(
             "suspect_sha256": suspect_sha256, "suspect_rows_root": tree.root.hex(), "suspect_rows": tree.size,
             "votes_digest": digest, "votes": len(votes), "alpha": repr(alpha), "mark_keys": committed, "tool": VERSION,
         }  # fmt: skip
-        entry = ledger.append(
-            vault.store, "trace-run", scope, payload, salt=vault.entropy(32), time=vault.now()
-        )
+        entry = vault.append("trace-run", scope, payload)
         meta = {
             "seq": entry.seq,
             "mark_keys": committed,
@@ -337,6 +335,6 @@ def _log_outcome(vault: OpenVault, record: Dataset, result: TraceResult) -> None
             "run": result.run, "outcome": str(result.outcome), "corresponding": list(result.corresponding),
             "tool": VERSION,
         }  # fmt: skip
-        ledger.append(vault.store, "trace-outcome", scope, payload, salt=vault.entropy(32), time=vault.now())
+        vault.append("trace-outcome", scope, payload)
         meta = {"corresponding": list(result.corresponding), "votes": result.accusation.votes}
         vault.store.finish_run(run_id, str(result.outcome), meta)

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from dataguard import investigate, protect, report, tracing
+from dataguard import investigate, protect, register, report, tracing
 from dataguard._version import VERSION
 from dataguard.canonical import canonical_json, parse_json
 from dataguard.errors import LedgerError, SchemeMismatch, UsageError
@@ -159,9 +159,9 @@ class Vault:
         keep: bool = True,
         protect_columns: Iterable[str] = (),
         tolerance: Mapping[str, float] | None = None,
-    ) -> protect.Registered:
-        """Register an original or its next version (:func:`dataguard.protect.register`)."""
-        return protect.register(
+    ) -> register.Registered:
+        """Register an original or its next version (:func:`dataguard.register.register`)."""
+        return register.register(
             self._parts, data, name=name, kind=kind, keep=keep,
             protect_columns=frozenset(protect_columns), tolerance=tolerance,
         )  # fmt: skip
