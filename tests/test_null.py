@@ -77,7 +77,7 @@ def test_fault_a_mask_per_recipient_is_caught() -> None:
     total = np.empty(FAULT_KEYS, np.int64)
     for i, key in enumerate(innocent_keys("covertype", FAULT_KEYS)):
         s = symbols(key, votes.address, votes.bias, case.plan.channel)
-        total[i] = int((weight * (ONE * s - votes.bias))[s == 1].sum())
+        total[i] = int((weight * (ONE * s.astype(np.int64) - votes.bias))[s == 1].sum())
     assert not is_calibrated(calibrate(law, total, uniform(FAULT_KEYS)), FAULT_BAND)
 
 

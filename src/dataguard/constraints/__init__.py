@@ -1,0 +1,1 @@
+"""Mined facts about a table: guards for marks, rules for canaries."""
