@@ -40,6 +40,7 @@ GROUPS = {0: ("a",), 1: ("b", "c")}
 LAW = {"name": "three", "levels": [22938, 32768, 42598], "shares": [16384, 32768, 16384]}
 CHANNEL = b"ps/1\0\0\0a"
 SCOPE, OTHER_SCOPE = "00112233445566aa", "ffeeddccbbaa9988"
+CHECKPOINT_TYPE = "application/vnd.dataguard.checkpoint.v1+json"
 SIGNER = SigningKey(bytes(range(32)))
 STRANGER = SigningKey(bytes(range(1, 33)))
 
@@ -255,22 +256,24 @@ class World:
     def _key_entry(recipient: str, commitment: str) -> dict:
         return {"lineage": "ab" * 16, "recipient": recipient, "generation": 1, "commitment": commitment}
 
+    def opening(self, seq: int, payloads: list) -> dict:
+        """Return one opened entry."""
+        kind, scope, payload = payloads[seq]
+        salt = hashlib.sha256(b"salt%d" % seq).digest()
+        time = f"2026-0{1 + seq // 5}-0{1 + seq % 5}T09:00:00Z"
+        document = {**payload, "time": time}
+        header = {"v": 1, "seq": seq, "type": kind, "scope": scope, "body": body_digest(salt, document)}
+        return {**header, "payload": document, "salt": salt.hex(), "time": time}
+
     def ledger(self, outcome: str, payloads: list | None = None) -> LedgerView:
-        headers, openings, hashes = [], [], []
-        for seq, (kind, scope, payload) in enumerate(payloads or self.payloads(outcome)):
-            salt = hashlib.sha256(b"salt%d" % seq).digest()
-            time = f"2026-0{1 + seq // 5}-0{1 + seq % 5}T09:00:00Z"
-            document = {**payload, "time": time}
-            header = {"v": 1, "seq": seq, "type": kind, "scope": scope, "body": body_digest(salt, document)}
-            headers.append(header)
-            openings.append({**header, "payload": document, "salt": salt.hex(), "time": time})
-            hashes.append(merkle.leaf_hash(leaf_bytes(seq, kind, scope, header["body"])))
+        payloads = payloads or self.payloads(outcome)
+        openings = [self.opening(seq, payloads) for seq in range(len(payloads))]
+        headers = [{k: o[k] for k in ("v", "seq", "type", "scope", "body")} for o in openings]
+        hashes = [merkle.leaf_hash(leaf_bytes(h["seq"], h["type"], h["scope"], h["body"])) for h in headers]
         statement = {
             "origin": "test", "size": len(headers), "root": merkle.root(hashes).hex(), "time": "2026-05-01T00:00:00Z"
         }  # fmt: skip
-        envelope = dsse.sign(
-            canonical_json(statement), "application/vnd.dataguard.checkpoint.v1+json", SIGNER
-        )
+        envelope = dsse.sign(canonical_json(statement), CHECKPOINT_TYPE, SIGNER)
         wanted = [1, 2, 5, 10, 12] if outcome == "corresponds" else [1, 10, 12]
         return LedgerView(
             len(headers), tuple(headers), tuple(openings[i] for i in wanted), dsse.to_json(envelope)
@@ -297,7 +300,7 @@ class World:
             "rows of x.csv among those of flights",
             "rows/1",
             "rows equal by accident only",
-            {"matched": 128},
+            {"matched": 128, "duplicated": 0},
             -30.0,
         )
         return Case(
@@ -326,7 +329,7 @@ class World:
             "containment_suspect": {"estimate": 0.96, "low": None, "high": None, "exact": True},
             "rows": {"original": self.n_rows, "suspect": len(self.suspect), "matched": matched},
             "columns": [
-                {"original": o, "suspect": s, "changes": [{"change": "rounded", "step": 0.1}], "agreement": 0.98}
+                {"original": o, "suspect": s, "changes": [{"step": 0.1, "change": "rounded"}], "agreement": 0.98}
                 for o, s in COLUMN_MAP.items()
             ],
             "log10_p": -30.0, "null_hypothesis": "the files share no source",

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from test_evidence_world import GROUPS, LAW, SIGNER, World, check, failures, resign
 
 from dataguard.canonical import canonical_json
 from dataguard.cells import Cell
@@ -21,6 +20,7 @@ from dataguard.evidence.case import Case, Opened
 from dataguard.evidence.facts import read_facts
 from dataguard.evidence.fields import Node
 from dataguard.evidence.prose import prose
+from test_evidence_world import GROUPS, LAW, SIGNER, World, check, failures, resign
 
 
 @pytest.fixture(scope="module")
@@ -267,6 +267,61 @@ def test_export_of_another_key_or_plan() -> None:
         found = failures(check(compose(case, SIGNER)))
         assert found[0][0] == 6
         assert field in found[0][1]
+
+
+def two_copies(adjusted: float) -> Case:
+    both = {"corresponding": ["acme", "beta"]}
+    case = forged_ledger(lambda p: p[12][2].update(both))
+    acme, beta, gamma = case.trace["recipients"]
+    return trace(
+        case, recipients=[acme, {**beta, "log10_p": adjusted, "log10_p_adjusted": adjusted}, gamma], **both
+    )
+
+
+def test_further_copies_are_asserted_and_must_be_below_the_limit() -> None:
+    files = compose(two_copies(-9.5), SIGNER)
+    found = check(files)
+    assert found.trusted
+    assert any("others are asserted" in note for note in found.notes)
+    assert (
+        "asserted and cannot be recomputed" in json.loads(files["report.json"])["prose"]["result"][-1]["en"]
+    )
+    assert failures(check(compose(two_copies(-8.9), SIGNER)))[0][0] == 15
+    only_other = forged_ledger(lambda p: p[12][2].update(corresponding=["beta"]))
+    assert failures(check(compose(trace(only_other, corresponding=["beta"]), SIGNER)))[0][0] == 15
+
+
+def test_exports_after_the_run_are_not_relied_on() -> None:
+    world = World()
+    payloads = world.payloads("corresponds")
+    payloads.append(("export", payloads[5][1], {**payloads[5][2], "rows_root": "0" * 64, "version": 2}))
+    case = world.case(payloads=payloads)
+    full = world.ledger("corresponds", payloads)
+    opened = replace(full, openings=(*full.openings, world.opening(13, payloads)))
+    assert check(compose(replace(case, ledger=opened), SIGNER)).trusted
+    payloads[13] = (*payloads[13][:2], {**payloads[13][2], "recipient": "beta"})
+    full = world.ledger("corresponds", payloads)
+    opened = replace(full, openings=(*full.openings, world.opening(13, payloads)))
+    assert failures(check(compose(replace(case, ledger=opened), SIGNER)))[0][0] == 6
+
+
+def test_later_version_of_a_lineage_is_noted() -> None:
+    """Version 2 is registered after the mark key; version 1's registration is opened before it."""
+    world = World()
+    payloads = world.payloads("corresponds")
+    first = (*payloads[1][:2], {**payloads[1][2], "version": 1})
+    second = (*payloads[1][:2], {**payloads[1][2], "version": 2})
+    export = (*payloads[5][:2], {**payloads[5][2], "version": 2})
+    run = (*payloads[10][:2], {**payloads[10][2], "version": 2})
+    payloads[1], payloads[4], payloads[5], payloads[10] = first, second, export, run
+    case = world.case(payloads=payloads)
+    case = replace(case, dataset={**case.dataset, "version": 2})
+    alone = replace(case.ledger, openings=tuple(world.opening(i, payloads) for i in (2, 4, 5, 10, 12)))
+    both = replace(case.ledger, openings=tuple(world.opening(i, payloads) for i in (1, 2, 4, 5, 10, 12)))
+    assert failures(check(compose(replace(case, ledger=alone), SIGNER)))[0][0] == 5
+    found = check(compose(replace(case, ledger=both), SIGNER))
+    assert found.trusted
+    assert any("after the mark key" in note for note in found.notes)
 
 
 def test_outcome_in_the_ledger_differs() -> None:

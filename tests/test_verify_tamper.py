@@ -8,12 +8,12 @@ import random
 from pathlib import Path
 
 import pytest
-from test_evidence_world import SIGNER, STRANGER, World, check, failures, resign
 
 from dataguard.errors import EvidenceError
 from dataguard.evidence.bundle import compose, write_bundle
 from dataguard.evidence.layout import MAX_FILE_BYTES, REQUIRED
 from dataguard.evidence.verify import verify
+from test_evidence_world import SIGNER, STRANGER, World, check, failures, resign
 
 
 @pytest.fixture(scope="module")
@@ -177,9 +177,9 @@ def test_a_case_that_contradicts_itself_is_not_written(tmp_path: Path) -> None:
     case = World(alpha=1e-3).case()  # the ledger says 1e-9
     with pytest.raises(EvidenceError, match=r"step 6 .*alpha"):
         write_bundle(case, tmp_path / "bundle", SIGNER)
+    incomplete = World().case()
+    del incomplete.comparison["relation"]
     with pytest.raises(EvidenceError, match="no field 'relation'"):
-        incomplete = World().case()
-        del incomplete.comparison["relation"]
         write_bundle(incomplete, tmp_path / "bundle", SIGNER)
     assert list(tmp_path.iterdir()) == []
 

@@ -161,7 +161,8 @@ class NullLaw:
 
     @cached_property
     def _denominator_bits(self) -> int:
-        return sum(n * _reduced(q)[1].bit_length() for _, q, n in self.classes)
+        # Denominators are powers of two, so their logarithms are whole numbers.
+        return sum(n * (_reduced(q)[1].bit_length() - 1) for _, q, n in self.classes)
 
     @cached_property
     def _packed(self) -> tuple[int, int, int]:
