@@ -41,11 +41,8 @@ from dataguard.watermarking.accusation import RecipientScore, coins, ones
 __all__ = ["report"]
 
 _LIMITS = (
-    "The bound is about one question: could a copy that was no source of the suspect score this high by chance?",
-    "The provider holds every key and could have made the same copy; the ledger shows what was recorded, and when.",
-    "Which copy is not who: the report names an export, not the person or system it came from.",
-    "Rows that are freely available elsewhere were not subtracted in this version.",
-    "Times rest on the provider's clock unless an external time-stamp of the checkpoint is filed with it.",
+    "Rows that are freely available elsewhere were not subtracted.",
+    "Counting the committed keys trusts the ledger's grouping by dataset; the count over all groups needs no trust.",
 )
 
 
@@ -119,7 +116,7 @@ def _dataset(vault: OpenVault, traced: Traced) -> dict[str, Any]:
     d = traced.dataset
     return {
         "name": d.name, "version": d.version, "kind": d.kind, "rows": d.rows,
-        "columns": list(traced.handler.extent(traced.original)[1]), "sha256": d.sha256,
+        "columns": list(traced.handler.extent(traced.original)[1]), "sha256": d.meta["source_sha256"],
         "scope": keys.scope_pseudonym(_secret(vault, traced)), "lineage": d.lineage,
     }  # fmt: skip
 
@@ -212,9 +209,8 @@ def _ledger(vault: OpenVault, traced: Traced, best: RecipientScore | None) -> Le
             best.recipient,
             best.generation,
         )
-        is_version = p.get("version") == traced.dataset.version
         if (
-            (entry.type == "registration" and is_version)
+            entry.type == "registration"
             or (entry.type in ("mark-key", "export") and mine)
             or (entry.type == "trace-run" and entry.seq == traced.result.run)
             or (entry.type == "trace-outcome" and p.get("run") == traced.result.run)

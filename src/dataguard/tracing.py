@@ -329,12 +329,13 @@ def _log_outcome(vault: OpenVault, record: Dataset, result: TraceResult) -> None
     scope = keys.scope_pseudonym(keys.dataset_secret(vault.master, record.lineage))
     run_id = f"run-{result.run}"
     with vault.store.transaction():
-        if vault.store.get_run(run_id).outcome:
+        run = vault.store.get_run(run_id)
+        if run.outcome:
             return
         payload = {
             "run": result.run, "outcome": str(result.outcome), "corresponding": list(result.corresponding),
             "tool": VERSION,
         }  # fmt: skip
         vault.append("trace-outcome", scope, payload)
-        meta = {"corresponding": list(result.corresponding), "votes": result.accusation.votes}
+        meta = {**run.meta, "corresponding": list(result.corresponding), "votes": result.accusation.votes}
         vault.store.finish_run(run_id, str(result.outcome), meta)

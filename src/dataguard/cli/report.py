@@ -27,15 +27,8 @@ def command(
     with options.open_vault(vault) as opened:
         options.note(f"tracing {suspect} and writing {out}", quiet=quiet or as_json)
         written = opened.report(suspect, out=out, dataset=dataset, alpha=alpha, force=force)
-    document = {
-        "schema": "dataguard.report-written/1",
-        "bundle": str(written.path),
-        "status": written.status,
-        "findings": written.findings,
-        "files": list(written.files),
-    }
     if as_json:
-        options.print_json(document)
+        options.print_json(written.to_dict())
         return
     click.echo(f"{written.path}: {written.findings} findings, status {written.status}")
     for name in written.files:

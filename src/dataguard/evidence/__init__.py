@@ -1,0 +1,1 @@
+"""Statement, bundle, rendering, verification; free of numpy and numba."""

@@ -1,0 +1,239 @@
+"""Whether ledger entries, statement and openings speak of the same things, in the right order.
+
+What was used later must have been committed before (DESIGN 6.2); these are the comparisons
+that make sure of it, apart from the hashing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from dataguard.errors import EvidenceError
+from dataguard.evidence.chain import Entry
+from dataguard.evidence.facts import CopyFacts, Facts
+from dataguard.evidence.fields import Node
+from dataguard.evidence.openings import Annex
+from dataguard.model import LEVELS, BiasLaw, plain
+
+__all__ = ["Record", "check_annex", "check_fields", "check_order", "check_outcome", "sort_entries"]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """The opened entries by role.
+
+    Attributes
+    ----------
+    registration : Entry
+        Of the traced version.
+    registrations : tuple of Entry
+        All opened ones, in ledger order.
+    mark_key : Entry or None
+        Of the named copy.
+    exports : tuple of Entry
+    run : Entry
+    outcome : Entry or None
+    """
+
+    registration: Entry
+    registrations: tuple[Entry, ...]
+    mark_key: Entry | None
+    exports: tuple[Entry, ...]
+    run: Entry
+    outcome: Entry | None
+
+    def relied(self) -> list[tuple[Entry, Entry]]:
+        """Return (export, registration of its version) of the exports before the run."""
+        by_version = {e.payload["version"].integer(0): e for e in self.registrations}
+        before = [
+            (e, by_version.get(e.payload["version"].integer(0))) for e in self.exports if e.seq < self.run.seq
+        ]
+        return [(export, registration) for export, registration in before if registration is not None]
+
+    @property
+    def late_plan(self) -> bool:
+        """Whether the slot plan was committed after the mark key, as with a later version of a lineage."""
+        return self.mark_key is not None and self.mark_key.seq < self.registration.seq
+
+
+def sort_entries(entries: Sequence[Entry], facts: Facts) -> Record:
+    """Return the opened entries by role; all must carry the dataset's scope.
+
+    Raises
+    ------
+    EvidenceError
+        An entry that is missing, repeated, or of another scope.
+    """
+    by_type: dict[str, list[Entry]] = {}
+    for entry in entries:
+        if entry.scope != facts.dataset.scope:
+            raise _refuse(entry, "is of another dataset's scope")
+        by_type.setdefault(entry.type, []).append(entry)
+    registrations = by_type.get("registration", [])
+    traced = [e for e in registrations if e.payload["version"].integer(0) == facts.dataset.version]
+    runs, outcomes = by_type.get("trace-run", []), by_type.get("trace-outcome", [])
+    keys, exports = by_type.get("mark-key", []), by_type.get("export", [])
+    _count("registration entry of this version", traced, 1, 1)
+    _count("trace-run entry", runs, 1, 1)
+    _count("trace-outcome entry", outcomes, 0, 1)
+    if facts.copy is not None:
+        _count("mark-key entry", keys, 1, 1)
+        _count("export entry", exports, 1, None)
+    else:
+        _count("mark-key entry without a named copy", keys, 0, 0)
+    return Record(
+        traced[0], tuple(registrations), keys[0] if keys else None, tuple(exports), runs[0],
+        outcomes[0] if outcomes else None,
+    )  # fmt: skip
+
+
+def _count(what: str, found: Sequence[Entry], low: int, high: int | None) -> None:
+    if len(found) < low or (high is not None and len(found) > high):
+        wanted = f"{low} or more" if high is None else f"{low} to {high}"
+        raise EvidenceError(f"{len(found)} opened: {what}", where="ledger", remedy=f"there must be {wanted}")
+
+
+def check_order(record: Record) -> str:
+    """Return a summary if registration < mark key < export < trace run < outcome, by sequence number.
+
+    With several versions of a lineage, the first opened registration precedes the mark key, each
+    export follows the registration of its own version, and the traced version precedes the run.
+    Exports after the run, or of a version whose registration is not opened, are not relied on.
+    """
+    chain = [("trace-run", record.run)]
+    if record.outcome is not None:
+        chain.append(("trace-outcome", record.outcome))
+    _ascending([("registration", record.registration), *chain])
+    if record.mark_key is not None:
+        relied = record.relied()
+        if not relied:
+            where = f"ledger entry {record.run.seq} (trace-run)"
+            raise EvidenceError("no export comes before it", where=where, remedy="open the export before it")
+        first, key = ("registration", record.registrations[0]), ("mark-key", record.mark_key)
+        for export, registration in relied:
+            _ascending([("registration", registration), ("export", export), *chain])
+            _ascending([first, key, ("export", export), *chain])
+    numbers = [
+        e.seq
+        for e in (*record.registrations, record.mark_key, *record.exports, record.run, record.outcome)
+        if e
+    ]
+    return "entries " + ", ".join(map(str, sorted(numbers))) + " in order"
+
+
+def _ascending(chain: Sequence[tuple[str, Entry]]) -> None:
+    for (first, a), (second, b) in pairwise(chain):
+        if a.seq >= b.seq:
+            raise _refuse(b, f"{second} does not come after {first} (entry {a.seq})")
+
+
+def check_fields(record: Record, facts: Facts) -> None:
+    """Return only if the opened entries and the statement agree field by field.
+
+    Raises
+    ------
+    EvidenceError
+        The first field that differs.
+    """
+    d, s, t = facts.dataset, facts.suspect, facts.trace
+    for entry in record.registrations:
+        _same(entry, {"dataset": d.name, "lineage": d.lineage})
+    registration = record.registration
+    _same(
+        registration,
+        {
+            "kind": d.kind, "rows": d.rows, "columns": list(d.columns), "sha256": d.sha256,
+            "channel": facts.scheme.channel.hex(),
+            "groups": {str(number): list(members) for number, members in facts.scheme.groups.items()},
+        },
+    )  # fmt: skip
+    _same_law(registration, facts.scheme.law)
+    _same(
+        record.run,
+        {
+            "dataset": d.name, "lineage": d.lineage, "version": d.version, "suspect_sha256": s.sha256,
+            "suspect_rows_root": s.rows_root, "votes_digest": t.votes_digest, "votes": t.votes,
+            "mark_keys": t.hypotheses,
+        },
+    )  # fmt: skip
+    if record.run.payload["alpha"].probability() != t.alpha:
+        raise _refuse(record.run, "alpha differs from the statement")
+    if record.outcome is not None:
+        _same(
+            record.outcome,
+            {"run": record.run.seq, "outcome": str(t.outcome), "corresponding": list(t.corresponding)},
+        )
+    if facts.copy is not None:
+        _check_copy_fields(record, facts, facts.copy)
+
+
+def _check_copy_fields(record: Record, facts: Facts, copy: CopyFacts) -> None:
+    assert record.mark_key is not None
+    who = {"lineage": facts.dataset.lineage, "recipient": copy.recipient, "generation": copy.generation}
+    _same(record.mark_key, who | {"commitment": copy.commitment})
+    same = who | {"dataset": facts.dataset.name, "mark_key_commitment": copy.commitment}
+    for export in record.exports:
+        _same(export, same)
+    for export, registration in record.relied():
+        committed = registration.payload
+        _same(export, {name: committed[name].value for name in ("rows_root", "slots_root", "bias_root")})
+
+
+def check_annex(annex: Annex, record: Record, facts: Facts) -> None:
+    """Return only if sizes and roots of the openings are those committed and logged."""
+    registration, slots = record.registration.payload, record.registration.payload["slots"].integer(1)
+    for what, opened, size, root in (
+        ("rows", annex.rows, facts.dataset.rows, registration["rows_root"]),
+        ("slots", annex.slots, slots, registration["slots_root"]),
+        ("biases", annex.biases, slots, registration["bias_root"]),
+        ("suspect rows", annex.suspect_rows, facts.suspect.rows, record.run.payload["suspect_rows_root"]),
+    ):
+        if opened.size != size or opened.root != root.hex(32):
+            raise EvidenceError(f"opened {what} are not of the committed tree", remedy="do not rely on them")
+    for members in facts.scheme.groups.values():
+        if not set(members) <= set(facts.dataset.columns):
+            raise EvidenceError("a swap group names an unknown column", remedy="do not rely on it")
+
+
+def _same_law(registration: Entry, law: BiasLaw) -> None:
+    """Compare the law; it is committed as {name, levels, shares}, or by the name of a known one."""
+    committed = registration.payload["law"].value
+    known = LEVELS.get(committed) if isinstance(committed, str) else None
+    if (plain(known) if known else committed) != plain(law):
+        raise _refuse(registration, "law differs from the statement")
+
+
+def _same(entry: Entry, expected: dict[str, object]) -> None:
+    for name, value in expected.items():
+        if not _equal(entry.payload[name], value):
+            raise _refuse(entry, f"{name} differs from the statement")
+
+
+def _equal(node: Node, value: object) -> bool:
+    # True == 1 in Python; in a commitment they are different values.
+    return type(node.value) is type(value) and node.value == value
+
+
+def _refuse(entry: Entry, what: str) -> EvidenceError:
+    return EvidenceError(
+        what, where=f"ledger entry {entry.seq} ({entry.type[:20]})", remedy="do not rely on it"
+    )
+
+
+def check_outcome(facts: Facts) -> None:
+    """Return only if the corresponding copies are the named one, and further ones the list bears out.
+
+    A suspect merged from several copies corresponds to several. One key is opened; the others
+    are asserted, and must at least be below the limit by the statement's own figures.
+    """
+    stated, copy, limit = facts.trace.corresponding, facts.copy, math.log10(facts.trace.alpha)
+    below = {name for name, _, adjusted in facts.trace.recipients if adjusted <= limit}
+    is_named = copy is None if not stated else copy is not None and copy.recipient in stated
+    if not is_named or len(set(stated)) != len(stated) or not set(stated) <= below:
+        raise EvidenceError(
+            "the corresponding copies are not the opened one, or not below the limit", where="trace",
+            remedy="do not rely on it",
+        )  # fmt: skip

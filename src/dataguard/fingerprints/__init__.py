@@ -1,0 +1,1 @@
+"""Key-free: sketches, column matching, row alignment, comparison."""

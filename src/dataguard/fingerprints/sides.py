@@ -1,0 +1,137 @@
+"""The two sides of an alignment: matched columns only, as value ids of the original.
+
+Whatever aligns rows, of a suspect or of control rows taken from the original itself,
+sees this and nothing else, so that suspects and controls are treated alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dataguard.carrier import ColumnMatch
+from dataguard.fingerprints.profiles import ColumnProfile
+from dataguard.values import CanonicalTable, mix64
+
+__all__ = ["Sides", "distinct_rows", "join_sides", "make_sides"]
+
+F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
+U32 = NDArray[np.uint32]
+U64 = NDArray[np.uint64]
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """C matched columns of n original and m suspect rows.
+
+    Attributes
+    ----------
+    profiles : tuple of ColumnProfile
+        The original's columns.
+    original : (C, n) uint32
+        Value ids.
+    suspect : (C, m) uint32
+        Ids of the original's values, `UNSEEN` where it has no such value.
+    numbers : (C, m) float64
+        The suspect's numbers, nan where there is none.
+    table : (t,) float64
+        The original's numbers: ``table[offsets[c] + id]``.
+    offsets : (C,) int64
+    tau : (C,) float64
+        Largest distance of near values, -1 where only equality counts.
+    """
+
+    profiles: tuple[ColumnProfile, ...]
+    original: U32
+    suspect: U32
+    numbers: F64
+    table: F64
+    offsets: I64
+    tau: F64
+
+    @property
+    def rows(self) -> int:
+        """Rows of the suspect."""
+        return self.suspect.shape[1]
+
+    @property
+    def entropy(self) -> F64:
+        """(C,) float64: bits per original column."""
+        return np.array([p.entropy for p in self.profiles])
+
+    def take(self, rows: I64) -> Sides:
+        """Return the sides restricted to some suspect rows."""
+        return replace(
+            self,
+            suspect=np.ascontiguousarray(self.suspect[:, rows]),
+            numbers=np.ascontiguousarray(self.numbers[:, rows]),
+        )
+
+    def only(self, columns: I64) -> Sides:
+        """Return the sides restricted to some of the matched columns."""
+        return Sides(
+            tuple(self.profiles[c] for c in columns),
+            np.ascontiguousarray(self.original[columns]),
+            np.ascontiguousarray(self.suspect[columns]),
+            np.ascontiguousarray(self.numbers[columns]),
+            self.table,
+            self.offsets[columns],
+            self.tau[columns],
+        )
+
+    def controls(self, rows: I64) -> Sides:
+        """Return the sides with rows of the original in the suspect's place."""
+        ids = np.ascontiguousarray(self.original[:, rows])
+        return replace(self, suspect=ids, numbers=self.table[self.offsets[:, None] + ids.astype(np.int64)])
+
+
+def join_sides(left: Sides, right: Sides) -> Sides:
+    """Return the sides with the suspect rows of both, `left` first; the columns are the same."""
+    return replace(
+        left,
+        suspect=np.concatenate([left.suspect, right.suspect], axis=1),
+        numbers=np.concatenate([left.numbers, right.numbers], axis=1),
+    )
+
+
+def make_sides(
+    profiles: Sequence[ColumnProfile], suspect: CanonicalTable, columns: Sequence[ColumnMatch]
+) -> Sides:
+    """Return the sides for some matched columns.
+
+    Parameters
+    ----------
+    profiles : sequence of ColumnProfile
+        Of all columns of the original.
+    suspect : CanonicalTable
+    columns : sequence of ColumnMatch
+    """
+    used = tuple(profiles[c.original] for c in columns)
+    cells = [suspect.columns[c.suspect] for c in columns]
+    n, m = (used[0].rows if used else 0), suspect.rows
+    sizes = np.array([len(p.values) for p in used], np.int64)
+    return Sides(
+        used,
+        np.stack([p.ids for p in used]) if used else np.empty((0, n), np.uint32),
+        np.stack([p.find(c.key) for p, c in zip(used, cells, strict=True)]) if used else np.empty((0, m), np.uint32),
+        np.stack([c.number for c in cells]) if used else np.empty((0, m)),
+        np.concatenate([p.numbers for p in used]) if used else np.empty(0),
+        np.cumsum(sizes) - sizes,
+        np.array([p.tau for p in used]),
+    )
+
+
+def distinct_rows(suspect: CanonicalTable, columns: Sequence[ColumnMatch]) -> tuple[I64, I64]:
+    """Return the first position of each distinct suspect row, and for every row which one it equals.
+
+    Rows are compared in the matched columns only.
+    """
+    h = np.zeros(suspect.rows, np.uint64)
+    for c in columns:
+        h = mix64(h ^ suspect.columns[c.suspect].key)
+    _, first, which = np.unique(h, return_index=True, return_inverse=True)
+    return first.astype(np.int64), which.reshape(-1).astype(np.int64)
