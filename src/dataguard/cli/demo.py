@@ -139,16 +139,22 @@ def _investigator(
     traced = vault.trace(found, dataset="flights")
     a = traced.accusation
     for r in a.recipients:
-        say(
-            f"   {r.recipient:<6} {r.agreeing:>4} of {a.votes} marks agree   chance at most 10^{r.log10_p_adjusted:.1f}"
-        )
+        say(f"   {r.recipient:<6} {r.agreeing:>4} of {a.votes} marks agree: {_chance(r.log10_p_adjusted)}")
     say(f"   outcome: {traced.outcome}" + "".join(f", the copy handed to {n}" for n in traced.corresponding))
-    say("   (a copy that was no source agrees with about half of the marks, as coins would; the chance")
-    say(f"    is a bound that holds whatever the file is; a name is given below {traced.alpha:g} only)")
+    say("   A copy that was no source agrees with about half of the marks, as tossed coins would. The chance")
+    say("   is an upper bound whatever the file is, with everything that was tried paid for; a copy is named")
+    say(f"   below 1 in {1 / traced.alpha:,.0f} only.")
     steps.append({
         "step": "trace", "outcome": str(traced.outcome), "corresponding": list(traced.corresponding),
         "log10_p_adjusted": a.recipients[0].log10_p_adjusted,
     })  # fmt: skip
+
+
+def _chance(log10_p: float) -> str:
+    """Return a bound in words: a power of ten, or that coins would do the same."""
+    if log10_p > -2:
+        return "as coins would"
+    return f"by chance at most once in 10^{int(-log10_p)}"
 
 
 def _counsel(bundle: Path, say: Callable[[str], None], steps: list[dict[str, Any]]) -> None:
