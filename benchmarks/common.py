@@ -14,14 +14,14 @@ import pyarrow as pa
 os.environ.setdefault("DATAGUARD_NUMBA_CACHE", "1")
 os.environ.setdefault("NUMBA_CACHE_DIR", str(Path.home() / ".cache" / "dataguard" / "kernels"))
 
-from dataguard import keys  # noqa: E402
-from dataguard.carrier import Slots  # noqa: E402
-from dataguard.formats.source import open_source  # noqa: E402
-from dataguard.model import LEVELS  # noqa: E402
-from dataguard.modalities.table import CARRIER, TableContent  # noqa: E402
-from dataguard.values import canonical_table  # noqa: E402
-from dataguard.watermarking.accusation import Candidate  # noqa: E402
-from dataguard.watermarking.symbols import SlotKeys, brief, symbols  # noqa: E402
+from dataguard import keys
+from dataguard.formats.source import open_source
+from dataguard.modalities.table import CARRIER, TableContent
+from dataguard.model import LEVELS
+from dataguard.slots import Slots
+from dataguard.values import canonical_table
+from dataguard.watermarking.accusation import Candidate
+from dataguard.watermarking.symbols import SlotKeys, brief, symbols
 
 MASTER = bytes(range(32))
 """A fixed master secret: every figure can be made again to the digit."""
@@ -66,7 +66,9 @@ def marked(name: str, path: Path, recipients: int = 1000) -> Marked:
     return Marked(name, original, plan, candidates)
 
 
-def leak(copy: TableContent, rows: int, rng: np.random.Generator, columns: list[str]) -> tuple[TableContent, Any]:
+def leak(
+    copy: TableContent, rows: int, rng: np.random.Generator, columns: list[str]
+) -> tuple[TableContent, Any]:
     """Return `rows` random rows of a copy, shuffled, with some columns, and which rows they are."""
     picked = rng.choice(copy.table.num_rows, rows, replace=False)
     table: pa.Table = copy.table.select(columns).take(picked)

@@ -11,13 +11,14 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from pathlib import Path
 
 import numpy as np
-from common import Marked, data_file, leak, marked
 
-from dataguard.carrier import tally
+from common import Marked, data_file, leak, marked
 from dataguard.fingerprints.engines import default_engines
 from dataguard.modalities.table import CARRIER, TableContent
+from dataguard.slots import tally
 from dataguard.watermarking.accusation import accuse
 
 ALPHA = 1e-9
@@ -53,7 +54,9 @@ def run(m: Marked, rows: int, leaks: int, *, half: bool, drop: set[str]) -> dict
             copies[who] = m.copy(who)
         columns = names
         if half:
-            columns = sorted(rng.choice(names, len(names) // 2 + i % 2, replace=False).tolist(), key=names.index)
+            columns = sorted(
+                rng.choice(names, len(names) // 2 + i % 2, replace=False).tolist(), key=names.index
+            )
         suspect, picked = leak(copies[who], rows, rng, columns)
         alignment = CARRIER.align(m.original, suspect, default_engines())
         vote = tally(m.plan, CARRIER.votes(m.original, suspect, m.plan, alignment))
@@ -68,9 +71,16 @@ def run(m: Marked, rows: int, leaks: int, *, half: bool, drop: set[str]) -> dict
             rich += 1
             rich_found += f"r{who}" in named
     out = {
-        "table": m.name, "rows": rows, "columns": "random half" if half else "all", "leaks": leaks, "found": found,
-        "others_named": wrong, "votes_median": float(np.median(votes)), "rows_aligned": round(aligned / leaks / rows, 4),
-        "aligned_wrong": round(1 - right / max(1, aligned), 5), "cpu_s_per_leak": round((time.process_time() - seconds) / leaks, 2),
+        "table": m.name,
+        "rows": rows,
+        "columns": "random half" if half else "all",
+        "leaks": leaks,
+        "found": found,
+        "others_named": wrong,
+        "votes_median": float(np.median(votes)),
+        "rows_aligned": round(aligned / leaks / rows, 4),
+        "aligned_wrong": round(1 - right / max(1, aligned), 5),
+        "cpu_s_per_leak": round((time.process_time() - seconds) / leaks, 2),
     }
     if half:
         out |= {"leaks_with_80_slots": rich, "of_these_found": rich_found}
@@ -94,8 +104,7 @@ def main() -> None:
             results += [run(flights, n, options.leaks, half=False, drop=set()) for n in (15, 20, 50)]
         results.append(run(flights, 200, options.leaks, half=True, drop=set()))
     if options.json:
-        with open(options.json, "w") as file:
-            json.dump(results, file, indent=1)
+        Path(options.json).write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

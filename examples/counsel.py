@@ -1,6 +1,6 @@
 """Counsel's journey: a signed bundle that the other side's expert can check offline.
 
-    python examples/counsel.py [FOLDER]
+python examples/counsel.py [FOLDER]
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ def main(folder: Path) -> None:
         for recipient in ("acme", "birch"):
             vault.protect("flights", recipient=recipient, out=folder / f"{recipient}.parquet")
         copy = pq.read_table(folder / "acme.parquet")
-        pq.write_table(copy.take(np.random.default_rng(2).permutation(copy.num_rows)[:80]), folder / "found.parquet")
+        pq.write_table(
+            copy.take(np.random.default_rng(2).permutation(copy.num_rows)[:80]), folder / "found.parquet"
+        )
         written = vault.report(folder / "found.parquet", dataset="flights", out=folder / "bundle")
         public_key = vault.public_key
     print(f"{written.status}: {', '.join(written.files)}")

@@ -1,6 +1,6 @@
-"""The investigator's journey: is this our data, how much of it, and whose copy was it?
+"""The investigator's journey: whether it is our data, how much of it, and whose copy it was.
 
-    python examples/investigator.py [FOLDER]
+python examples/investigator.py [FOLDER]
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ def found_table(copy: Path) -> pa.Table:
     """Return what somebody made of a copy: 120 shuffled rows, some columns gone, one renamed."""
     table = pq.read_table(copy)
     rows = np.random.default_rng(1).permutation(table.num_rows)[:120]
-    kept = table.take(rows).select(["day", "dep_time", "dep_delay", "arr_delay", "tailnum", "dest", "air_time"])
+    kept = table.take(rows).select(
+        ["day", "dep_time", "dep_delay", "arr_delay", "tailnum", "dest", "air_time"]
+    )
     return kept.rename_columns(["d", "dep_time", "late", "arr_delay", "plane", "dest", "minutes"])
 
 

@@ -1,6 +1,6 @@
 """The provider's journey: make a vault, register a real table, hand out marked copies.
 
-    python examples/provider.py [FOLDER]
+python examples/provider.py [FOLDER]
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ def main(folder: Path) -> None:
             print(f"  {' + '.join(group['columns'])}: {group['slots']:,} slots")
         for recipient in ("acme", "birch"):
             done = vault.protect("flights", recipient=recipient, out=folder / f"{recipient}.csv")
-            print(f"{done.out}: {done.distortion.cells_changed:,} cells exchanged, every column keeps its values")
+            print(
+                f"{done.out}: {done.distortion.cells_changed:,} cells exchanged, every column keeps its values"
+            )
         print("the ledger now says:")
         for entry in vault.ledger_entries():
             print(f"  {entry.seq} {entry.type} {entry.payload.get('recipient', '')}")

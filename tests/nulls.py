@@ -7,14 +7,14 @@ from functools import cache
 
 import numpy as np
 import pyarrow as pa
-from conftest import shared
 
+from conftest import shared
 from dataguard import keys
-from dataguard.carrier import Readings, Slots, Votes, tally
 from dataguard.fingerprints.engines import default_engines
 from dataguard.formats.source import open_source
-from dataguard.model import LEVELS
 from dataguard.modalities.table import CARRIER, TableContent
+from dataguard.model import LEVELS
+from dataguard.slots import Readings, Slots, Votes, tally
 from dataguard.values import canonical_table
 from dataguard.watermarking.symbols import SlotKeys, brief, symbols
 
@@ -44,7 +44,9 @@ def leaked(name: str) -> Leaked:
     file, registered, rows = TABLES[name]
     original = content(open_source(shared(file)).table().slice(0, registered))
     secret = keys.dataset_secret(MASTER, name)
-    made = brief(SlotKeys(*(f(secret) for f in (keys.address_key, keys.pairing_key, keys.bias_key))), LEVELS["single"])
+    made = brief(
+        SlotKeys(*(f(secret) for f in (keys.address_key, keys.pairing_key, keys.bias_key))), LEVELS["single"]
+    )
     plan = CARRIER.slots(original, made, LEVELS["single"])
     own = symbols(keys.mark_key(MASTER, name, "guilty", 1), plan.address, plan.bias, plan.channel)
     copy = CARRIER.mark(original, CARRIER.embed(original, plan, own))

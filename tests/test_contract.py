@@ -11,10 +11,10 @@ from dataguard import keys
 from dataguard.cells import row_bytes
 from dataguard.fingerprints.engines import default_engines
 from dataguard.formats.edits import Moves
-from dataguard.model import LEVELS, VOTE_LIMIT
 from dataguard.modalities.discovery import carriers
+from dataguard.model import LEVELS, VOTE_LIMIT
+from dataguard.slots import tally
 from dataguard.stats import NullLaw
-from dataguard.carrier import tally
 from dataguard.watermarking.accusation import coins, scores
 from dataguard.watermarking.symbols import SlotKeys, brief, symbols
 
@@ -104,7 +104,9 @@ def test_own_key_is_found_and_another_is_not(case) -> None:
 
 def test_unmarked_original_votes_symbol_zero_everywhere(case) -> None:
     kind, original, plan, _, _ = case
-    votes = tally(plan, kind.votes(original, original, plan, kind.align(original, original, default_engines())))
+    votes = tally(
+        plan, kind.votes(original, original, plan, kind.align(original, original, default_engines()))
+    )
     assert (votes.weight < 0).mean() > 0.999
 
 
@@ -168,7 +170,9 @@ def test_exhibit_recomputes_the_votes_by_its_published_rule(case) -> None:
     assert {o.slot for o in exhibit.openings} == set(votes.slot.tolist())
     ids = kind.ids(original).tolist()
     names = kind.extent(original)[1]
-    opened = dict(zip(exhibit.units, kind.open_units(original, [ids.index(u) for u in exhibit.units]), strict=True))
+    opened = dict(
+        zip(exhibit.units, kind.open_units(original, [ids.index(u) for u in exhibit.units]), strict=True)
+    )
     total: dict[int, int] = {}
     for o in exhibit.openings:
         low, high = (int(v) for v in plan.place[o.slot, 1:])

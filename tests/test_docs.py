@@ -42,7 +42,7 @@ def test_every_command_has_help_with_an_example(name: str) -> None:
 
 def test_readme_commands_exist_with_their_options() -> None:
     """Every `dataguard ...` line in the README parses: command and options are real."""
-    lines = re.findall(r"^\$? ?dataguard ([a-z].*?)(?:\s+#.*)?$", README, flags=re.M)
+    lines = re.findall(r"^\$? ?dataguard ([a-z].*?)(?:\s+#.*)?$", README, flags=re.MULTILINE)
     assert len(lines) >= 8
     for line in lines:
         words = shlex.split(line.split("   ")[0])
@@ -58,15 +58,17 @@ def test_readme_commands_exist_with_their_options() -> None:
 
 
 def test_readme_python_block_runs(tmp_path: Path) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", README, flags=re.S)
+    blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
     assert blocks
     code = "\n".join(blocks)
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stderr
 
 
 def test_readme_help_block_is_the_real_help() -> None:
-    block = re.search(r"```text\n(Usage: dataguard \[OPTIONS\].*?)```", README, flags=re.S)
+    block = re.search(r"```text\n(Usage: dataguard \[OPTIONS\].*?)```", README, flags=re.DOTALL)
     assert block
     shown = CliRunner().invoke(cli, ["--help"], prog_name="dataguard", terminal_width=80)
     assert block[1].strip() == shown.output.strip()
@@ -74,10 +76,18 @@ def test_readme_help_block_is_the_real_help() -> None:
 
 def test_cell_vectors_of_the_format_page() -> None:
     page = (ROOT / "docs" / "formats.md").read_text()
-    rows = re.findall(r"^\| (.+?) \| (\d) \| `(.*?)` \| `([0-9a-f]+)` \|$", page, flags=re.M)
+    rows = re.findall(r"^\| (.+?) \| (\d) \| `(.*?)` \| `([0-9a-f]+)` \|$", page, flags=re.MULTILINE)
     assert len(rows) == 5
     for values, tag, text, data in rows:
         for value in (v.strip() for v in values.split(", ")):
             plain = value.strip("`")
             cell = canonical_cell(plain)
             assert (cell.tag, cell.text, cell_bytes(cell).hex()) == (int(tag), text, data), value
+
+
+def test_readme_table_is_made_from_the_recorded_figures() -> None:
+    import json
+
+    module = runpy.run_path(str(ROOT / "benchmarks" / "readme.py"))
+    block = module["tracing"](json.loads((ROOT / "docs" / "tracing.json").read_text()))
+    assert block in README

@@ -12,14 +12,14 @@ import dataclasses
 
 import numpy as np
 import pytest
-from nulls import TABLES, innocent_keys, leaked
 
-from dataguard.carrier import Votes
 from dataguard.model import ONE
+from dataguard.slots import Votes
 from dataguard.stats import NullLaw
 from dataguard.watermarking.accusation import coins, scores
 from dataguard.watermarking.calibration import Calibration, calibrate
 from dataguard.watermarking.symbols import symbols
+from nulls import TABLES, innocent_keys, leaked
 
 KS_BUDGET = -9.0
 VARIANCE_BAND = 0.02

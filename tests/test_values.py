@@ -47,7 +47,7 @@ def check(array: pa.Array) -> None:
         pa.array([1, 2, None, 2**53, 2**53 + 1, -(2**60)]),
         pa.array([2**63 + 5, 1, None], pa.uint64()),
         pa.array([1.0, -0.0, 0.0, 1.5, None, float("nan"), float("inf"), 1e300, 0.1]),
-        pa.array([Decimal("1.50"), Decimal("1.5"), None, Decimal("-2")], pa.decimal128(10, 2)),
+        pa.array([Decimal("1.50"), Decimal("1.5"), None, Decimal(-2)], pa.decimal128(10, 2)),
         pa.array([True, False, None]),
         pa.array([dt.date(2013, 1, 1), None, dt.date(1969, 12, 31)]),
         pa.array([dt.datetime(2013, 1, 1, 5), dt.datetime(2013, 1, 1, 5, 0, 0, 250), None]),
@@ -89,13 +89,18 @@ def test_the_same_value_meets_across_types() -> None:
 def test_kinds_and_numbers() -> None:
     assert canonical_column(pa.array(["1", "2", ""])).kind == "number"
     assert canonical_column(pa.array(["2013-01-01"])).kind == "time"
-    assert canonical_column(pa.array(["2013-01-01"])).number[0] == dt.datetime(2013, 1, 1, tzinfo=dt.UTC).timestamp()
+    assert (
+        canonical_column(pa.array(["2013-01-01"])).number[0]
+        == dt.datetime(2013, 1, 1, tzinfo=dt.UTC).timestamp()
+    )
     assert canonical_column(pa.array(["1", "a"])).kind == "text"
     assert canonical_column(pa.array([None], pa.string())).kind == "empty"
     assert {NULL, NUMBER, BIG, TIME, TEXT} == {0, 1, 2, 3, 4}
 
 
-@pytest.mark.parametrize("cell", [Cell(1, "x"), Cell(2, "1.5"), Cell(3, "yesterday"), Cell(9, ""), Cell(2, "9" * 30)])
+@pytest.mark.parametrize(
+    "cell", [Cell(1, "x"), Cell(2, "1.5"), Cell(3, "yesterday"), Cell(9, ""), Cell(2, "9" * 30)]
+)
 def test_cells_that_lie_about_their_tag_are_refused(cell: Cell) -> None:
     with pytest.raises(EvidenceError):
         cell_bytes(cell)

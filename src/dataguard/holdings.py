@@ -18,7 +18,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from dataguard.carrier import Slots
 from dataguard.dsse import keyid
 from dataguard.errors import DecodeError, SchemeMismatch, UsageError
 from dataguard.formats.atomic import atomic_directory
@@ -27,6 +26,7 @@ from dataguard.keys import MasterSecret, SigningKey
 from dataguard.model import BiasLaw
 from dataguard.registry import ledger
 from dataguard.registry.store import Dataset, Store
+from dataguard.slots import Slots
 
 __all__ = ["Holding", "OpenVault", "load", "save"]
 

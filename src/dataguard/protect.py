@@ -10,7 +10,7 @@ import contextlib
 import datetime as dt
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import numpy as np
 
 from dataguard import keys
 from dataguard._version import VERSION
-from dataguard.carrier import Alignment, ColumnMatch, Distortion, Slots, tally
+from dataguard.carrier import Alignment, ColumnMatch, Distortion
 from dataguard.errors import CapacityError, UsageError, WeakMarkError
 from dataguard.formats.source import open_source
 from dataguard.formats.write import write_marked
@@ -27,6 +27,7 @@ from dataguard.holdings import OpenVault
 from dataguard.modalities.discovery import carrier
 from dataguard.model import TRACE_ALPHA, document
 from dataguard.registry.store import Dataset, Export, MarkKey, Recipient
+from dataguard.slots import Slots, tally
 from dataguard.stats import NullLaw
 from dataguard.watermarking.accusation import coins, scores
 from dataguard.watermarking.forecast import Forecast, forecast
@@ -109,12 +110,11 @@ def protect(
         raise UsageError("exists already", where=str(target), remedy="choose another name or pass --force")
     if expires is not None:
         _check_date(expires)
-    terms_digest = _file_digest(terms) if terms is not None else None
+    meta = {"terms_sha256": _file_digest(terms) if terms is not None else None, "expires": expires}
     dataset = vault.store.latest_dataset(name)
     handler = carrier(dataset.kind)
     held = vault.holding(dataset)
     original = handler.decode(held.source, held.ids)
-    secret = keys.dataset_secret(vault.master, dataset.lineage)
     committed = commit_recipient(vault, dataset, recipient)
     key = keys.mark_key(vault.master, dataset.lineage, recipient, committed.generation)
     own = symbols(key, held.slots.address, held.slots.bias, held.slots.channel)
@@ -129,37 +129,51 @@ def protect(
     with _unnamed(target) as partial:
         written = write_marked(held.source, edits, partial)
         _read_back(handler, original, held.slots, partial, key)
-        export_id = vault.entropy(8).hex()
-        scope = keys.scope_pseudonym(secret)
-        payload = {
-            "export": export_id, "sequence": len(vault.store.list_exports()) + 1, "recipient": recipient,
-            "generation": committed.generation, "dataset": dataset.name, "lineage": dataset.lineage,
-            "version": dataset.version, **{k: dataset.roots[k] for k in ("rows_root", "slots_root", "bias_root")},
-            "mark_key_commitment": committed.commitment, "scheme": held.slots.channel.hex(),
-            "profile": held.slots.law.name, "alpha": repr(TRACE_ALPHA), "canary_commitments": [], "draws": 1,
-            "sha256": written.sha256, "terms_sha256": terms_digest, "expires": expires, "tool": VERSION,
-        }  # fmt: skip
-        with vault.store.transaction():
-            entry = vault.append("export", scope, payload)
-            meta = {"terms_sha256": terms_digest, "expires": expires}
-            vault.store.add_export(
-                Export(
-                    export_id,
-                    dataset.id,
-                    recipient,
-                    committed.generation,
-                    entry.seq,
-                    entry.time,
-                    written.sha256,
-                    str(target),
-                    meta,
-                )
-            )
+        export = _log_export(vault, dataset, committed, held.slots, written.sha256, target, meta)
         partial.replace(target)
     return Exported(
-        dataset.name, dataset.version, recipient, export_id, str(target), written.sha256,
+        dataset.name, dataset.version, recipient, export, str(target), written.sha256,
         len(held.slots), distortion, forecast(len(held.slots), dataset.rows), generation=committed.generation,
     )  # fmt: skip
+
+
+def _log_export(
+    vault: OpenVault,
+    dataset: Dataset,
+    committed: MarkKey,
+    slots: Slots,
+    sha256: str,
+    target: Path,
+    meta: Mapping[str, str | None],
+) -> str:
+    """Append the export leaf and record; durable before the file gets its name."""
+    export_id = vault.entropy(8).hex()
+    roots = {k: dataset.roots[k] for k in ("rows_root", "slots_root", "bias_root")}
+    with vault.store.transaction():
+        payload = {
+            "export": export_id, "sequence": len(vault.store.list_exports()) + 1,
+            "recipient": committed.recipient, "generation": committed.generation, "dataset": dataset.name,
+            "lineage": dataset.lineage, "version": dataset.version, **roots,
+            "mark_key_commitment": committed.commitment, "scheme": slots.channel.hex(),
+            "profile": slots.law.name, "alpha": repr(TRACE_ALPHA), "canary_commitments": [], "draws": 1,
+            "sha256": sha256, **meta, "tool": VERSION,
+        }  # fmt: skip
+        scope = keys.scope_pseudonym(keys.dataset_secret(vault.master, dataset.lineage))
+        entry = vault.append("export", scope, payload)
+        vault.store.add_export(
+            Export(
+                export_id,
+                dataset.id,
+                committed.recipient,
+                committed.generation,
+                entry.seq,
+                entry.time,
+                sha256,
+                str(target),
+                meta,
+            )
+        )
+    return export_id
 
 
 def _check_recipient(recipient: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from dataguard import keys
 from dataguard._version import VERSION
 from dataguard.canonical import canonical_json
-from dataguard.carrier import Carrier, Slots
+from dataguard.carrier import Carrier
 from dataguard.errors import UsageError
 from dataguard.fingerprints.engines import default_engines
 from dataguard.formats.source import Source, open_source
@@ -23,6 +23,7 @@ from dataguard.holdings import OpenVault, save
 from dataguard.modalities.discovery import carrier, detect
 from dataguard.model import LEVELS, BiasLaw, document, plain
 from dataguard.registry.store import Dataset, Fingerprint
+from dataguard.slots import Slots
 from dataguard.trees import build_trees
 from dataguard.watermarking.forecast import forecast
 from dataguard.watermarking.symbols import SlotKeys, brief

@@ -14,7 +14,7 @@ import numpy as np
 
 from dataguard import keys
 from dataguard._version import VERSION
-from dataguard.carrier import Alignment, Carrier, Slots, Votes, tally
+from dataguard.carrier import Alignment, Carrier
 from dataguard.errors import UsageError
 from dataguard.fingerprints.engines import default_engines
 from dataguard.formats.source import Source, open_source
@@ -25,6 +25,7 @@ from dataguard.model import COMPARE_ALPHA, TRACE_ALPHA, Outcome
 from dataguard.registry import ledger
 from dataguard.registry.commitments import Tree
 from dataguard.registry.store import Dataset, Run
+from dataguard.slots import Slots, Votes, tally
 from dataguard.trees import suspect_tree
 from dataguard.watermarking.accusation import Accusation, Candidate, accuse
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataguard import keys
-from dataguard.carrier import Slots
 from dataguard.registry.commitments import Tree, build_tree
+from dataguard.slots import Slots
 
 __all__ = ["Trees", "build_trees", "suspect_tree"]
 

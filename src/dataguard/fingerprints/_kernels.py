@@ -47,7 +47,7 @@ _LAST = np.uint64(1)
 
 
 @kernel
-def _place(key: np.uint64, size: int) -> int:
+def _place(key: np.uint64, size: int) -> np.int64:
     # Fibonacci hashing; `size` is a power of two.
     mixed = key * _STEP
     return np.int64((mixed ^ (mixed >> _SHIFT)) & (np.uint64(size) - _LAST))
@@ -197,24 +197,26 @@ def best_pairs(pairs: I64, score: I64, best: I64) -> None:
 
 @kernel
 def count_agreements(
-    suspect: U32, original: U32, numbers: F64, table: F64, offsets: I64, tau: F64, allowed: int, totals: I64
+    suspect: U32, original: U32, own: I64, numbers: F64, table: F64, offsets: I64, tau: F64, totals: I64
 ) -> None:
-    """Count agreeing pairs among all pairs of m suspect and m original rows.
+    """Count suspect rows that agree with given original rows.
 
-    Two rows agree when at most ``allowed`` of their cells are FAR. ``totals`` gets the
-    number on the diagonal and the number overall.
+    ``original`` (columns, p) are the original rows, ``own[i]`` the suspect row that row i
+    was found for. Two rows agree when at most a quarter of their cells are FAR.
+    ``totals`` gets the agreeing pairs among (i, own[i]), and among all pairs.
     """
-    rows = suspect.shape[1]
-    for i in range(rows):
-        for j in range(rows):
+    allowed = len(tau) // 4
+    for i in range(original.shape[1]):
+        for j in range(suspect.shape[1]):
             far = 0
             for c in range(len(tau)):
                 if suspect[c, j] != original[c, i]:
-                    if not abs(numbers[c, j] - table[offsets[c] + original[c, i]]) <= tau[c]:
-                        far += 1
-                        if far > allowed:
-                            break
+                    distance = abs(numbers[c, j] - table[offsets[c] + original[c, i]])
+                    # Not ">": a missing number has no distance, and is far.
+                    far += 0 if distance <= tau[c] else 1
+                if far > allowed:
+                    break
             if far <= allowed:
                 totals[1] += 1
-                if i == j:
+                if own[i] == j:
                     totals[0] += 1

@@ -137,7 +137,9 @@ class _Tally:
     empty: NDArray[np.bool_]  # (suspect columns,): nothing but missing cells
 
     @classmethod
-    def of(cls, original: CanonicalTable, suspect: CanonicalTable, profiles: Sequence[ColumnProfile]) -> _Tally:
+    def of(
+        cls, original: CanonicalTable, suspect: CanonicalTable, profiles: Sequence[ColumnProfile]
+    ) -> _Tally:
         shape = (len(suspect.columns), len(original.columns))
         gain, weighted, containment = np.zeros(shape), np.zeros(shape), np.zeros(shape)
         cells, empty = np.zeros(shape[0], np.int64), np.zeros(shape[0], bool)
@@ -230,14 +232,22 @@ def refine_columns(
     for s in range(len(suspect.columns)):
         old, o = before.get(s), proven.get(s)
         if o is not None and (old is None or old.original != o):
-            result.append(ColumnMatch(o, s, "rows", _contained(original.columns[o].key, suspect.columns[s].key)))
-        elif old is not None and (o is not None or old.original not in taken):
-            if old.by == "name" or same[s, old.original] >= _AGREE_LEAST:
-                result.append(old)
+            result.append(
+                ColumnMatch(o, s, "rows", _contained(original.columns[o].key, suspect.columns[s].key))
+            )
+        elif old is not None and (o is not None or _stays(old, same, taken)):
+            result.append(old)
     return tuple(result)
 
 
-def _agreement(original: CanonicalTable, suspect: CanonicalTable, suspect_row: I64, original_row: I64) -> tuple[F64, F64]:
+def _stays(old: ColumnMatch, same: F64, taken: set[int]) -> bool:
+    """Whether a match that rows have not proven is kept: no other claims its column, and it is not refuted."""
+    return old.original not in taken and (old.by == "name" or same[old.suspect, old.original] >= _AGREE_LEAST)
+
+
+def _agreement(
+    original: CanonicalTable, suspect: CanonicalTable, suspect_row: I64, original_row: I64
+) -> tuple[F64, F64]:
     """Equal cells beyond chance, (c - e) / (1 - e) as Cohen's kappa, and equal cells, per pair of columns."""
     pick = np.linspace(0, len(suspect_row) - 1, min(len(suspect_row), 512)).astype(np.int64)
     left = np.stack([c.key[suspect_row[pick]] for c in suspect.columns])

@@ -20,7 +20,16 @@ from dataguard.fingerprints.profiles import near_shares
 from dataguard.fingerprints.sides import Sides, join_sides
 from dataguard.values import mix64
 
-__all__ = ["FIT_ROWS", "Linkage", "RowMatch", "control_rows", "fit_linkage", "match_rows", "plain_linkage"]
+__all__ = [
+    "CONTROLS",
+    "FIT_ROWS",
+    "Linkage",
+    "RowMatch",
+    "control_rows",
+    "fit_linkage",
+    "match_rows",
+    "plain_linkage",
+]
 
 B = NDArray[np.bool_]
 F64 = NDArray[np.float64]
@@ -35,7 +44,9 @@ FIT_ROWS = 2048
 """Suspect rows that shares and cut-off are estimated from, at most."""
 
 _FIT_ROUNDS = 4
-_CONTROLS = 512
+CONTROLS = 512
+"""Original rows, looked up with themselves left out, that show how near uncopied rows come."""
+
 _CHUNK = 8192
 """Suspect rows looked up at a time."""
 
@@ -45,6 +56,13 @@ LOOKUPS = 96
 _DOUBT = 1e-2
 """A row is matched when all other explanations together have a posterior odds below this, and
 the expected share of matched rows that were not copied is too."""
+
+_CHANCE = 1.0
+"""Original rows that may fit as well as the best one by chance, on average. Loose, because
+columns depend on each other; the control rows draw the real line."""
+
+_STRICT = 0.01
+"""Share of control rows that pass the strict cut-off."""
 
 _FINE = (0.60, 0.20, 0.15, 0.05)
 _COARSE = (0.95, 0.0, 0.0, 0.05)
@@ -67,11 +85,14 @@ class Linkage:
         The same for a row of the same source and its best match among the others.
     cutoff : float
         Nats by which `shares` must explain a row better than `apart`.
+    strict : float
+        The same, so that hardly any control row passes.
     """
 
     shares: F64
     apart: F64
     cutoff: float
+    strict: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +127,7 @@ class _Ranked:
 def plain_linkage(sides: Sides) -> Linkage:
     """Return the linkage before any row is seen: prior shares, and no cut-off."""
     shares = np.array([_FINE if t >= 0 else _COARSE for t in sides.tau]).reshape(-1, 4)
-    return Linkage(shares, shares, -math.inf)
+    return Linkage(shares, shares, -math.inf, -math.inf)
 
 
 def control_rows(sides: Sides, count: int, skip: int = 0) -> I64:
@@ -115,7 +136,8 @@ def control_rows(sides: Sides, count: int, skip: int = 0) -> I64:
     step = int(mix64(np.array([n], np.uint64))[0] % np.uint64(max(1, n)))
     while math.gcd(step, n) != 1:
         step += 1
-    return (np.arange(skip, min(n, skip + count), dtype=np.int64) * step) % max(1, n)
+    rows: I64 = (np.arange(skip, min(n, skip + count), dtype=np.int64) * step) % max(1, n)
+    return rows
 
 
 def fit_linkage(sides: Sides, limit: int = LOOKUPS) -> tuple[Linkage, RowMatch]:
@@ -137,7 +159,7 @@ def fit_linkage(sides: Sides, limit: int = LOOKUPS) -> tuple[Linkage, RowMatch]:
     if sides.rows > FIT_ROWS:
         sides = sides.take(np.linspace(0, sides.rows - 1, FIT_ROWS).astype(np.int64))
     m, linkage = sides.rows, plain_linkage(sides)
-    controls = control_rows(sides, _CONTROLS)
+    controls = control_rows(sides, CONTROLS)
     both = join_sides(sides, sides.controls(controls))
     candidates = plan_lookups(sides, linkage.shares, limit).search(
         both, np.concatenate([np.full(m, -1, np.int64), controls])
@@ -169,7 +191,9 @@ def match_rows(sides: Sides, linkage: Linkage, exclude: I64 | None = None) -> Ro
     )
 
 
-def _match_chunk(sides: Sides, linkage: Linkage, exclude: I64 | None, lookups: Lookups, start: int) -> RowMatch:
+def _match_chunk(
+    sides: Sides, linkage: Linkage, exclude: I64 | None, lookups: Lookups, start: int
+) -> RowMatch:
     rows = np.arange(start, min(start + _CHUNK, sides.rows))
     part = sides.take(rows)
     candidates = lookups.search(part, None if exclude is None else exclude[rows])
@@ -225,7 +249,7 @@ def _rank(sides: Sides, shares: F64, candidates: Candidates, levels: U8) -> _Ran
     best_pairs(pairs, score, best)
     found = best >= 0
     top = np.where(found, score[best], 0)
-    # Posterior odds against the best row: of other rows, and of no row at even prior odds.
+    # Posterior odds of other rows against the best one.
     rest = np.bincount(pairs[:, 0], np.exp((score - top[pairs[:, 0]]) / UNIT), m) - 1
     # Rows not looked at are equal in the columns of that look-up; in the others their likelihood
     # ratio is 1 on average, or the share of true rows they can be where the first look-up,
@@ -235,7 +259,7 @@ def _rank(sides: Sides, shares: F64, candidates: Candidates, levels: U8) -> _Ran
         crowd = lost * np.exp((weights[columns, EQUAL].sum(0) - top) / UNIT)
         rest = np.maximum(rest, crowd * (unsteady if i else 1.0))
     chosen = levels[best]
-    fits = found & (n * np.exp(-top / UNIT) <= _DOUBT) & ((chosen == FAR).sum(1) <= _far_allowed(shares))
+    fits = found & (n * np.exp(-top / UNIT) <= _CHANCE) & ((chosen == FAR).sum(1) <= _far_allowed(shares))
     return _Ranked(np.where(found, pairs[best, 1], -1), chosen, fits, rest <= _DOUBT)
 
 
@@ -275,11 +299,13 @@ def _update(sides: Sides, linkage: Linkage, ranked: _Ranked, m: int) -> Linkage:
     shares = _posterior(sides, _counts(mine[matched]))
     apart = _counts(others) + 4 * plain_linkage(sides).shares
     apart = apart / apart.sum(1, keepdims=True)
-    draft = Linkage(shares, apart, 0.0)
+    draft = Linkage(shares, apart, 0.0, 0.0)
     evidence = _evidence(ranked, draft)
     fits = ranked.fits & (ranked.original >= 0)
     control = evidence[m:][(ranked.levels[m:] != EQUAL).any(1) & fits[m:]]
-    return Linkage(shares, apart, _cutoff(evidence[:m][fits[:m]], control, m, len(others)))
+    cuts = np.concatenate([[-np.inf], np.sort(control) + 1e-9])
+    strict = float(cuts[-1 - min(len(control), int(_STRICT * len(others)))])
+    return Linkage(shares, apart, _cutoff(evidence[:m][fits[:m]], control, m, len(others)), strict)
 
 
 def _counts(levels: U8) -> I64:
@@ -335,4 +361,6 @@ def _posterior(sides: Sides, counts: I64) -> F64:
 def _log_evidence(count: Sequence[int], prior: Sequence[float]) -> float:
     """Log-likelihood of a sequence with these counts under a Dirichlet prior."""
     total = math.lgamma(sum(prior)) - math.lgamma(sum(prior) + sum(count))
-    return total + sum(math.lgamma(a + k) - math.lgamma(a) for k, a in zip(count, prior, strict=True) if a > 0)
+    return total + sum(
+        math.lgamma(a + k) - math.lgamma(a) for k, a in zip(count, prior, strict=True) if a > 0
+    )

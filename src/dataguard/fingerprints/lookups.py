@@ -81,7 +81,7 @@ class Lookups:
             One original row per suspect row that does not count.
         """
         n = sides.original.shape[1]
-        suspect = np.concatenate([sides.suspect, *(_suspect_grid(sides, c) for c in self.fine)])
+        suspect = np.concatenate([sides.suspect, *(_suspect_grid(sides, int(c)) for c in self.fine)])
         codes, dropped = [np.empty(0, np.int64)], []
         for i, subset in enumerate(self.subsets):
             code, lost = _look_up(self.original, suspect, subset, _MOST_RIVALS if i else _MOST_TWINS)
@@ -111,7 +111,7 @@ def plan_lookups(sides: Sides, shares: F64, limit: int) -> Lookups:
         Look-ups at most.
     """
     fine = np.flatnonzero(sides.tau >= 0)
-    original = np.concatenate([sides.original, *(_original_grid(sides, c) for c in fine)])
+    original = np.concatenate([sides.original, *(_original_grid(sides, int(c)) for c in fine)])
     sample = np.ascontiguousarray(original[:, sample_rows(original.shape[1])])
     # A distance d keeps both values in one grid cell with probability 1 - d / (2 tau).
     kept = shares[fine] @ np.array([1.0, 0.87, 0.62, 0.0])

@@ -97,7 +97,11 @@ def _number(keys: U64) -> tuple[U32, U32, U64, I64, I64]:
     size = 4096
     while True:
         slots = np.zeros(size, np.uint32)
-        values, counts, first = np.empty(size // 2, np.uint64), np.empty(size // 2, np.int64), np.empty(size // 2, np.int64)
+        values, counts, first = (
+            np.empty(size // 2, np.uint64),
+            np.empty(size // 2, np.int64),
+            np.empty(size // 2, np.int64),
+        )
         found = number_values(keys, slots, ids, values, counts, first)
         if found >= 0:
             return slots, ids, values[:found].copy(), counts[:found].copy(), first[:found].copy()

@@ -56,7 +56,7 @@ class Sides:
     @property
     def rows(self) -> int:
         """Rows of the suspect."""
-        return self.suspect.shape[1]
+        return int(self.suspect.shape[1])
 
     @property
     def entropy(self) -> F64:
@@ -117,7 +117,9 @@ def make_sides(
     return Sides(
         used,
         np.stack([p.ids for p in used]) if used else np.empty((0, n), np.uint32),
-        np.stack([p.find(c.key) for p, c in zip(used, cells, strict=True)]) if used else np.empty((0, m), np.uint32),
+        np.stack([p.find(c.key) for p, c in zip(used, cells, strict=True)])
+        if used
+        else np.empty((0, m), np.uint32),
         np.stack([c.number for c in cells]) if used else np.empty((0, m)),
         np.concatenate([p.numbers for p in used]) if used else np.empty(0),
         np.cumsum(sizes) - sizes,

@@ -76,7 +76,11 @@ def draw_subsets(ids: U32, entropy: F64, survive: F64, rows: int, rivals: float,
         if not any(set(f) <= set(subset) for f in found) and meter.identifies(subset):
             found.append(subset)
     if len(found) < limit:
-        found += [s for s in dict.fromkeys(_grown(entropy, meter, limit)) if not any(set(f) <= set(s) for f in found)]
+        found += [
+            s
+            for s in dict.fromkeys(_grown(entropy, meter, limit))
+            if not any(set(f) <= set(s) for f in found)
+        ]
     if not found:
         found = [tuple(np.flatnonzero(entropy > 0).tolist())]
     return [np.array(s, np.int64) for s in _spread(found, survive, limit)]

@@ -14,11 +14,11 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
-from dataguard.carrier import SlotBrief, Slots
 from dataguard.constraints.facts import Facts, SwapGroup
 from dataguard.constraints.groups import pairable
 from dataguard.errors import CapacityError
 from dataguard.model import BiasLaw
+from dataguard.slots import SlotBrief, Slots
 from dataguard.values import CanonicalTable
 
 __all__ = ["CHANNEL", "PLACE_NAMES", "RULE", "group_id", "positions", "swap_plan"]

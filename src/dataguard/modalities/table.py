@@ -14,17 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dataguard.carrier import (
-    Alignment,
-    Distortion,
-    Engines,
-    Exhibit,
-    Opening,
-    Readings,
-    SlotBrief,
-    Slots,
-    Votes,
-)
+from dataguard.carrier import Alignment, Distortion, Engines, Exhibit, Opening
 from dataguard.cells import Cell
 from dataguard.constraints.facts import Facts
 from dataguard.constraints.mine import mine
@@ -34,6 +24,7 @@ from dataguard.modalities.pairing import RULE, positions, swap_plan
 from dataguard.modalities.row_ids import inherit_ids
 from dataguard.modalities.table_distortion import measure
 from dataguard.model import VOTE_LIMIT, BiasLaw
+from dataguard.slots import Readings, SlotBrief, Slots, Votes
 from dataguard.values import CanonicalTable, canonical_table, encode_rows
 
 __all__ = ["CARRIER", "TableCarrier", "TableContent"]

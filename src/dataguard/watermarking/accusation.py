@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from dataguard.carrier import Votes
 from dataguard.model import ONE, Outcome
+from dataguard.slots import Votes
 from dataguard.stats import Coins, NullLaw, holm, round_up
 from dataguard.watermarking.symbols import symbols
 

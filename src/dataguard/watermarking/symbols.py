@@ -15,8 +15,8 @@ import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from numpy.typing import NDArray
 
-from dataguard.carrier import SlotBrief, Slots
 from dataguard.model import ONE, BiasLaw
+from dataguard.slots import SlotBrief, Slots
 
 __all__ = ["SlotKeys", "brief", "encrypt_blocks", "symbols"]
 

@@ -1,0 +1,15 @@
+"""The wiring of the heavy engines that the shells hand to the carriers."""
+
+from __future__ import annotations
+
+from dataguard.carrier import Engines
+from dataguard.fingerprints.compare import compare
+from dataguard.fingerprints.rows import align
+from dataguard.fingerprints.sketch import sketch_table
+
+__all__ = ["default_engines"]
+
+
+def default_engines() -> Engines:
+    """Return the engines of this package: alignment, comparison, sketching."""
+    return Engines(align=align, compare=compare, sketch=sketch_table)
