@@ -127,9 +127,12 @@ def matches(
 
 
 def expand(paths: Iterable[str | os.PathLike[str]]) -> Iterator[Path]:
-    """Yield the files below folders, and files as they are, in a stable order."""
+    """Yield the files below folders, and files as they are, in a stable order; hidden ones are left out."""
     for path in map(Path, paths):
-        if path.is_dir():
-            yield from sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
-        else:
+        if not path.is_dir():
             yield path
+            continue
+        for found in sorted(path.rglob("*")):
+            inside = found.relative_to(path).parts
+            if found.is_file() and not any(part.startswith(".") for part in inside):
+                yield found

@@ -184,6 +184,8 @@ def _capacity(plan: Slots, rows: int) -> dict[str, Any]:
             for number, members in plan.legend["groups"].items()
         ],
         "guarded": dict(facts["guarded"]),
+        # Neighbouring rows show what a swapped cell held before, where rows are sorted by a marked column.
+        "sorted_by_marked": [c for c in facts["monotone"] if c not in facts["guarded"]],
         "forecast": plain(forecast(len(plan), rows)),
     }
 

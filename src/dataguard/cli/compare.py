@@ -61,16 +61,23 @@ def show(document: dict[str, Any]) -> None:
             for c in document["columns"]
         ],
     )
-    if document["changes"]:
-        click.echo("done to the table: " + ", ".join(map(_change, document["changes"])))
+    done = [_change(c) for c in document["changes"] if c["kind"] != "renamed"]
+    renamed = sum(c["kind"] == "renamed" for c in document["changes"])
+    if renamed:
+        done.append(f"{renamed} columns renamed")
+    if done:
+        click.echo("done to the table: " + "; ".join(done))
     if document["log10_p"] is not None:
         click.echo(f"log10 p {document['log10_p']:.1f}, if {document['null_hypothesis']}")
 
 
-def _change(change: Any) -> str:
-    if isinstance(change, str):
-        return change
-    parts = dict(change)
-    kind = parts.pop("kind", parts.pop("change", None)) or next(iter(parts))
-    detail = " ".join(f"{k}={v}" for k, v in parts.items() if k != kind)
-    return f"{kind} ({detail})" if detail else str(kind)
+def _change(change: dict[str, Any]) -> str:
+    """Return one change in words: its kind and particulars."""
+    detail = ", ".join(f"{k} {_words(v)}" for k, v in change.items() if k != "kind")
+    return f"{change['kind']} ({detail})" if detail else str(change["kind"])
+
+
+def _words(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -18,7 +18,7 @@ def main() -> None:
     """Run the command line and exit."""
     _use_kernel_cache()
     try:
-        code = cli.main(standalone_mode=False)
+        code = cli.main(prog_name="dataguard", standalone_mode=False)
     except click.exceptions.Exit as stop:
         code = stop.exit_code
     except click.ClickException as error:

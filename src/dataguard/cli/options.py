@@ -69,7 +69,9 @@ def table(headings: list[str], rows: list[list[str]], title: str | None = None) 
     for row in rows:
         # Data is text, never markup: a suspect's column name must not style our output.
         shown.add_row(*[Text(_printable(cell)) for cell in row])
-    Console(file=sys.stdout, highlight=False).print(shown)
+    # In a pipe or a file nothing needs to be folded to a screen.
+    width = None if sys.stdout.isatty() else 240
+    Console(file=sys.stdout, highlight=False, width=width).print(shown)
 
 
 def _box() -> Any:

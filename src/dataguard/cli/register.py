@@ -73,6 +73,12 @@ def command(
     )
     if capacity["guarded"]:
         options.table(["left alone", "why"], [[c, str(r)] for c, r in capacity["guarded"].items()])
+    if capacity["sorted_by_marked"]:
+        options.note(
+            f"warning: rows run in order of {', '.join(capacity['sorted_by_marked'])}, which carries marks; "
+            "register the table shuffled, or a careful leaker can undo them",
+            quiet=quiet,
+        )
     f = capacity["forecast"]
     click.echo(
         f"smallest traceable leak: about {f['rows']} unchanged rows "

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dataguard.fingerprints._kernels import UNSEEN, bucket_rows, probe_rows
 from dataguard.fingerprints.sides import Sides
 from dataguard.fingerprints.subsets import draw_subsets, sample_rows
 
@@ -143,6 +142,8 @@ def _original_grid(sides: Sides, c: int) -> U32:
 
 
 def _suspect_grid(sides: Sides, c: int) -> U32:
+    from dataguard.fingerprints._kernels import UNSEEN
+
     return _cells(sides.numbers[c], float(sides.tau[c]), UNSEEN)
 
 
@@ -152,6 +153,8 @@ def _look_up(original: U32, suspect: U32, subset: I64, limit: int) -> tuple[I64,
     Values shared by more than `limit` original rows, or as many suspect rows, are dropped;
     the second array counts, per suspect row, the original rows not looked at for that.
     """
+    from dataguard.fingerprints._kernels import bucket_rows, probe_rows
+
     m, n = suspect.shape[1], original.shape[1]
     slots = np.zeros(1 << max(6, (4 * m - 1).bit_length()), np.int32)
     hashes, bucket = np.empty(m, np.uint64), np.empty(m, np.int32)
