@@ -151,10 +151,12 @@ def test_addresses_stay_put_when_units_come_and_go(case) -> None:
     ids = set(kind.ids(inherited).tolist())
     assert 0 < len(ids & set(range(2000))) < 2000
     assert max(ids) >= 2000
-    new = kind.slots(inherited, brief(SLOT_KEYS, LAW, frozen=plan), LAW)
+    new = kind.slots(inherited, brief(SLOT_KEYS, LAW, frozen=plan, first_new=2000), LAW)
     alive = [i for i in range(len(plan)) if {int(v) for v in plan.place[i, 1:]} <= ids]
     assert set(plan.address[alive].tolist()) <= set(new.address.tolist())
     assert len(new) > len(alive)
+    fresh = new.place[~np.isin(new.address, plan.address), 1:]
+    assert (fresh >= 2000).all(), "only new units are paired anew"
     where = {int(a): i for i, a in enumerate(new.address)}
     for i in alive[:200]:
         assert new.place[where[int(plan.address[i])]].tolist() == plan.place[i].tolist()

@@ -239,6 +239,10 @@ class Carrier(Protocol[Content]):
         """Return `after` with ids: units found in `before` keep theirs, others count up from `next_id`."""
         ...
 
+    def take(self, content: Content, positions: I64) -> Content:
+        """Return some units of a content, in the order asked for, with their ids."""
+        ...
+
     def leaves(self, content: Content) -> tuple[U8, I64]:
         """Return the canonical bytes of all units, end to end, and their (units + 1,) offsets: what is committed."""
         ...

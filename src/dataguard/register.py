@@ -99,7 +99,14 @@ def register(
     secret = keys.dataset_secret(vault.master, lineage)
     content, frozen, next_id = _continue(vault, handler, source, earlier[-1] if earlier else None)
     law = LEVELS[profile]
-    made = brief(_slot_keys(secret), law, protect=protect_columns, tolerance=tolerance, frozen=frozen)
+    made = brief(
+        _slot_keys(secret),
+        law,
+        protect=protect_columns,
+        tolerance=tolerance,
+        frozen=frozen,
+        first_new=next_id,
+    )
     plan = handler.slots(content, made, law)
     ids = handler.ids(content)
     folder = vault.fresh_folder(lineage, version)

@@ -74,7 +74,8 @@ def report(
     """
     traced = trace_case(vault, suspect, dataset=dataset, alpha=alpha)
     engines = default_engines()
-    compared = traced.handler.compare(traced.original, traced.suspect, traced.whole, engines, COMPARE_ALPHA)
+    whole = traced.handler.align(traced.original, traced.suspect, engines)
+    compared = traced.handler.compare(traced.original, traced.suspect, whole, engines, COMPARE_ALPHA)
     named = traced.result.accusation.corresponding
     case = Case(
         tool=VERSION,

@@ -43,6 +43,9 @@ class SlotBrief:
         Largest change per part, in the part's own unit.
     frozen : Slots or None
         Slots of an earlier version of the lineage: they stay as they are.
+    first_new : int
+        Ids from here on are new in this version, and only they are paired anew: a row delivered
+        before must not start to differ between two deliveries to one recipient.
     """
 
     address: Callable[[I64, bytes], U64]
@@ -51,6 +54,7 @@ class SlotBrief:
     protect: frozenset[str] = frozenset()
     tolerance: Mapping[str, float] = field(default_factory=dict)
     frozen: Slots | None = None
+    first_new: int = 0
 
 
 @dataclass(frozen=True, slots=True)

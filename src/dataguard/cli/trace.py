@@ -45,8 +45,8 @@ def show(result: Any) -> None:
     a = result.accusation
     click.echo(f"{result.outcome}" + "".join(f": the copy of {name}" for name in result.corresponding))
     click.echo(
-        f"{result.aligned_rows:,} rows aligned to {result.dataset!r}, {a.votes:,} slots read, "
-        f"{a.hypotheses:,} committed keys scored"
+        f"{result.aligned_rows:,} of {result.examined_rows:,} rows aligned to {result.dataset!r}, "
+        f"{a.votes:,} slots read, {a.hypotheses:,} committed keys scored"
     )
     options.table(
         ["recipient", "slots agreeing", "log10 p", "adjusted for all tests"],

@@ -67,12 +67,11 @@ def swap_plan(table: CanonicalTable, ids: U64, facts: Facts, brief: SlotBrief, l
     CapacityError
         When no two rows may exchange anything.
     """
-    kept = _still_there(brief.frozen, ids)
-    places = [kept] if len(kept) else []
+    places = [np.empty((0, 3), np.int64)]
     for group in facts.groups:
-        taken = kept[kept[:, 0] == group_id(group), 1:].ravel()
-        places.append(_pairs(table, ids, group, brief, taken))
-    place = np.concatenate(places) if places else np.empty((0, 3), np.int64)
+        kept = _still_allowed(table, ids, group, brief.frozen)
+        places += [kept, _pairs(table, ids, group, brief)]
+    place = np.concatenate(places)
     if len(place) == 0:
         raise CapacityError(
             "no column has room for a mark",
@@ -91,20 +90,28 @@ def swap_plan(table: CanonicalTable, ids: U64, facts: Facts, brief: SlotBrief, l
     return Slots(law, CHANNEL, address, brief.level(address), place, PLACE_NAMES, legend)
 
 
-def _still_there(frozen: Slots | None, ids: U64) -> I64:
-    if frozen is None or len(frozen) == 0:
+def _still_allowed(table: CanonicalTable, ids: U64, group: SwapGroup, frozen: Slots | None) -> I64:
+    """Return the places of an earlier version's slots that this version keeps.
+
+    Both rows must still be there, and may still exchange the group by its facts.
+    """
+    if frozen is None:
         return np.empty((0, 3), np.int64)
-    here = (positions(ids, frozen.place[:, 1]) >= 0) & (positions(ids, frozen.place[:, 2]) >= 0)
-    return frozen.place[here]
+    place = frozen.place[frozen.place[:, 0] == group_id(group)]
+    low, high = (positions(ids, place[:, c]) for c in (1, 2))
+    fit = pairable(group, table)
+    keep = (low >= 0) & (high >= 0) & fit[low] & fit[high]
+    for name in group.equal_on:
+        key = table.column(name).key
+        keep &= key[low] == key[high]
+    return place[keep]
 
 
-def _pairs(table: CanonicalTable, ids: U64, group: SwapGroup, brief: SlotBrief, taken: I64) -> I64:
+def _pairs(table: CanonicalTable, ids: U64, group: SwapGroup, brief: SlotBrief) -> I64:
     """Return the (pairs, 3) places of one group."""
     from dataguard.modalities._kernels import draw_pairs
 
-    free = pairable(group, table) & ~_atoms(table, group)
-    at = positions(ids, taken) if len(taken) else np.empty(0, np.int64)
-    free[at[at >= 0]] = False
+    free = pairable(group, table) & ~_atoms(table, group) & (ids >= np.uint64(brief.first_new))
     rows = np.flatnonzero(free)
     if len(rows) < 2:
         return np.empty((0, 3), np.int64)

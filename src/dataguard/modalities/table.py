@@ -81,6 +81,11 @@ class TableCarrier:
         ids = inherit_ids(before.canonical, before.ids, after.canonical, next_id)
         return TableContent(after.table, after.canonical, ids)
 
+    def take(self, content: TableContent, positions: I64) -> TableContent:
+        """Return some rows with their ids."""
+        table = content.table.take(positions)
+        return TableContent(table, canonical_table(table), content.ids[positions])
+
     def leaves(self, content: TableContent) -> tuple[U8, I64]:
         """Return the canonical bytes of all rows and their offsets."""
         return encode_rows(content.canonical, content.ids)
@@ -91,10 +96,17 @@ class TableCarrier:
         return list(zip(*columns, strict=True))
 
     def slots(self, original: TableContent, brief: SlotBrief, law: BiasLaw) -> Slots:
-        """Return the pair-swap plan, after mining the table's facts."""
-        if brief.frozen is not None:
-            facts = Facts.from_dict(brief.frozen.legend["facts"])
-        else:
+        """Return the pair-swap plan, after mining the table's facts.
+
+        A later version with the same columns keeps the facts of the first: mined anew, a
+        borderline fact could flip, and dropped slots would show a recipient of both
+        versions what his mark was.
+        """
+        facts = None
+        if brief.frozen is not None and not brief.protect and not brief.tolerance:
+            known = Facts.from_dict(brief.frozen.legend["facts"])
+            facts = known if set(known.columns) == set(original.canonical.names) else None
+        if facts is None:
             facts = mine(original.canonical, protect=brief.protect, tolerance=brief.tolerance)
         return swap_plan(original.canonical, original.ids, facts, brief, law)
 

@@ -119,6 +119,7 @@ def brief(
     protect: frozenset[str] = frozenset(),
     tolerance: Mapping[str, float] | None = None,
     frozen: Slots | None = None,
+    first_new: int = 0,
 ) -> SlotBrief:
     """Return what a carrier may know when it lists slots: these keys as functions."""
     return SlotBrief(
@@ -128,4 +129,5 @@ def brief(
         protect=protect,
         tolerance=dict(tolerance or {}),
         frozen=frozen,
+        first_new=first_new,
     )
