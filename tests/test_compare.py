@@ -97,7 +97,7 @@ def halves(name: str, rows: int, drop: int) -> tuple[pa.Table, pa.Table]:
         table = pyarrow.csv.read_csv(path, read_options=options)
     table = table.select(table.column_names[drop:])
     order = np.random.default_rng(2).permutation(len(table))
-    return table.take(pa.array(order[:rows])), table.take(pa.array(order[rows : rows + 1500]))
+    return table.take(pa.array(order[:rows])), table.take(pa.array(order[rows : rows + 800]))
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def halves(name: str, rows: int, drop: int) -> tuple[pa.Table, pa.Table]:
     ],
 )
 def test_disjoint_halves_of_one_source_share_a_schema_only(name: str, drop: int) -> None:
-    original, suspect = halves(name, 12_000, drop)
+    original, suspect = halves(name, 6_000, drop)
     found = related(original, suspect)
     assert found.relation is Relation.SAME_SCHEMA
     # One p-value per source, under its null: five checks, each below 1e-4 with chance 1e-4 at most.

@@ -67,12 +67,12 @@ columns depend on each other; the control rows draw the real line."""
 _STRICT = 0.01
 """Share of control rows that pass the strict cut-off."""
 
-_FINE = (0.60, 0.20, 0.15, 0.05)
+_FINE = (0.60, 0.26, 0.09, 0.05)
 _COARSE = (0.95, 0.0, 0.0, 0.05)
 """Prior shares of equal, close, near and far cells in true matches."""
 
 _STEADY = ((39.88, 0.04, 0.04, 0.04), (39.96, 0.0, 0.0, 0.04))
-_MOVED = ((5.0, 2.0, 2.5, 0.5), (5.0, 0.0, 0.0, 5.0))
+_MOVED = ((5.0, 3.2, 1.3, 0.5), (5.0, 0.0, 0.0, 5.0))
 """What a column may have met, as Dirichlet counts for fine and coarse columns: nothing, or a mark."""
 
 

@@ -97,14 +97,15 @@ def _still_allowed(table: CanonicalTable, ids: U64, group: SwapGroup, frozen: Sl
     """
     if frozen is None:
         return np.empty((0, 3), np.int64)
-    place = frozen.place[frozen.place[:, 0] == group_id(group)]
+    place: I64 = frozen.place[frozen.place[:, 0] == group_id(group)]
     low, high = (positions(ids, place[:, c]) for c in (1, 2))
     fit = pairable(group, table)
     keep = (low >= 0) & (high >= 0) & fit[low] & fit[high]
     for name in group.equal_on:
         key = table.column(name).key
         keep &= key[low] == key[high]
-    return place[keep]
+    kept: I64 = place[keep]
+    return kept
 
 
 def _pairs(table: CanonicalTable, ids: U64, group: SwapGroup, brief: SlotBrief) -> I64:
