@@ -276,3 +276,19 @@ def test_engines_are_wired(cover: pa.Table) -> None:
     found = engines.compare(a, b, engines.align(a, b), 1e-6)
     assert found.relation is Relation.SUBSET
     assert engines.sketch(a)[:4] == b"dgsk"
+
+
+def test_rows_not_found_in_an_altered_copy_are_left_open_not_called_foreign() -> None:
+    """Half the cells of every measure are moved a little; rows whose match fails are still ours."""
+    rng = np.random.default_rng(8)
+    n = 3000
+    names = [f"m{i}" for i in range(6)]
+    base = {name: rng.integers(0, 40, n) for name in names}
+    rows = rng.permutation(n)[:150]
+    moved = {name: base[name][rows] + rng.choice([0, 1, -1], len(rows), p=[0.4, 0.3, 0.3]) for name in names}
+    original, suspect = (canonical_table(pa.table(t)) for t in (base, moved))
+    result = compare(original, suspect, align(original, suspect))
+    if result.rows.matched < 150:
+        assert result.containment_suspect.high == 1.0
+        assert not result.containment_suspect.exact
+        assert all(change.kind != "mixed" for change in result.changes)

@@ -12,9 +12,10 @@ from dataguard.constraints.arithmetic import clock_minutes
 from dataguard.constraints.columns import dense, examine, partnered, view
 from dataguard.constraints.dependencies import fit
 from dataguard.constraints.facts import Facts
-from dataguard.constraints.groups import association, pairable
+from dataguard.constraints.groups import pairable
 from dataguard.constraints.mine import mine, violations
 from dataguard.constraints.roles import words
+from dataguard.constraints.ties import binned, cramers_v, is_tied
 from dataguard.errors import SchemeMismatch, UsageError
 from dataguard.values import CanonicalTable, canonical_column, canonical_table
 
@@ -359,8 +360,8 @@ def test_association_is_nought_for_independent_and_one_for_equal_columns() -> No
     g = rng()
     x, y = g.integers(0, 6, N), g.integers(0, 4, N)
     a, b = dense(x, x < 0), dense(y, y < 0)
-    assert association(a, b) < 0.05
-    assert association(a, a) == pytest.approx(1.0)
+    assert cramers_v(a, b) < 0.05
+    assert cramers_v(a, a) == pytest.approx(1.0)
 
 
 def test_views_of_texts_and_times() -> None:
@@ -404,3 +405,18 @@ def test_foreign_facts_are_refused() -> None:
         Facts.from_dict({**good, "schema": "dataguard.facts/99"})
     with pytest.raises(SchemeMismatch, match="missing or unknown part"):
         Facts.from_dict({k: v for k, v in good.items() if k != "groups"})
+
+
+def test_ties_are_seen_in_general_and_in_one_level_only() -> None:
+    g = np.random.default_rng(9)
+    n = 3000
+    kind = g.choice(["a", "b", "c"], n, p=[0.6, 0.37, 0.03])
+    amount = g.gamma(2, 10, n)
+    free = [examine("x", canonical_column(pa.array(v))) for v in (kind, amount, np.where(kind == "c", 0.0, amount))]
+    classes = [binned(c) for c in free]
+    assert all(c is not None for c in classes)
+    own, loose, one_level = classes
+    assert not is_tied(own, loose)
+    assert is_tied(own, one_level), "every row of c has amount 0, and by far not all rows have"
+    shifted = binned(examine("x", canonical_column(pa.array(amount + 15 * (kind == "a")))))
+    assert is_tied(own, shifted)

@@ -68,6 +68,14 @@ class OpenVault:
         """Append a ledger entry with fresh salt and the present time."""
         return ledger.append(self.store, kind, scope, payload, salt=self.entropy(32), time=self.now())
 
+    def is_opened(self, lineage: str, recipient: str, generation: int) -> bool:
+        """Return whether a report has opened this mark key."""
+        wanted = {"lineage": lineage, "recipient": recipient, "generation": generation}
+        return any(
+            entry.type == "key-opened" and all(entry.payload.get(k) == v for k, v in wanted.items())
+            for entry in ledger.entries(self.store)
+        )
+
     def fresh_folder(self, lineage: str, version: int) -> Path:
         """Return a folder name for a new version; never one that a run cut short has left behind."""
         return self.folder / "datasets" / lineage / f"v{version}-{self.entropy(4).hex()}"
@@ -108,7 +116,7 @@ def save(folder: Path, source: Source, ids: U64, slots: Slots, *, keep: bool) ->
     keep : bool
         Copy the source's bytes into the vault; otherwise only its path is remembered.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with atomic_directory(folder) as staging:
         stage = Path(staging)
         pq.write_table(pa.table({"id": ids}), stage / _IDS, compression="zstd")

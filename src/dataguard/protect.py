@@ -21,7 +21,8 @@ from dataguard import keys
 from dataguard._version import VERSION
 from dataguard.carrier import Alignment, ColumnMatch, Distortion
 from dataguard.errors import CapacityError, UsageError, WeakMarkError
-from dataguard.formats.source import open_source
+from dataguard.formats.atomic import sync_folder
+from dataguard.formats.source import FORMAT_OF_SUFFIX, open_source
 from dataguard.formats.write import write_marked
 from dataguard.holdings import OpenVault
 from dataguard.modalities.discovery import carrier
@@ -90,10 +91,13 @@ def protect(
 ) -> Exported:
     """Write one marked export for one recipient.
 
-    1. commit the recipient's mark key, if it is new;
+    1. check what was asked for, the output's place and format included;
     2. embed, and measure the distortion contract;
     3. write beside the final place and read the mark back from those bytes (its own mark only);
-    4. append the export leaf; only then does the file get its name.
+    4. commit the recipient's mark key, if it is new, and append the export leaf, both or neither;
+       only then does the file get its name.
+
+    Whatever fails before 4 leaves the ledger as it was.
 
     Raises
     ------
@@ -106,8 +110,7 @@ def protect(
     """
     target = Path(out)
     _check_recipient(recipient)
-    if target.exists() and not force:
-        raise UsageError("exists already", where=str(target), remedy="choose another name or pass --force")
+    _check_target(target, force)
     if expires is not None:
         _check_date(expires)
     meta = {"terms_sha256": _file_digest(terms) if terms is not None else None, "expires": expires}
@@ -115,8 +118,10 @@ def protect(
     handler = carrier(dataset.kind)
     held = vault.holding(dataset)
     original = handler.decode(held.source, held.ids)
-    committed = commit_recipient(vault, dataset, recipient)
-    key = keys.mark_key(vault.master, dataset.lineage, recipient, committed.generation)
+    if held.source.path is not None and target.exists() and target.samefile(held.source.path):
+        raise UsageError("is the registered original itself", where=str(target), remedy="name another output")
+    generation = _generation(vault, dataset, recipient)
+    key = keys.mark_key(vault.master, dataset.lineage, recipient, generation)
     own = symbols(key, held.slots.address, held.slots.bias, held.slots.channel)
     edits = handler.embed(original, held.slots, own)
     distortion = handler.distortion(original, held.slots, edits)
@@ -129,11 +134,14 @@ def protect(
     with _unnamed(target) as partial:
         written = write_marked(held.source, edits, partial)
         _read_back(handler, original, held.slots, partial, key)
-        export = _log_export(vault, dataset, committed, held.slots, written.sha256, target, meta)
+        with vault.store.transaction():
+            committed = commit_recipient(vault, dataset, recipient)
+            export = _log_export(vault, dataset, committed, held.slots, written.sha256, target, meta)
         partial.replace(target)
+        sync_folder(target.parent)
     return Exported(
         dataset.name, dataset.version, recipient, export, str(target), written.sha256,
-        len(held.slots), distortion, forecast(len(held.slots), dataset.rows), generation=committed.generation,
+        len(held.slots), distortion, forecast(len(held.slots), dataset.rows), generation=generation,
     )  # fmt: skip
 
 
@@ -176,6 +184,26 @@ def _log_export(
     return export_id
 
 
+def _check_target(target: Path, force: bool) -> None:
+    """Refuse an output that could not be written, before anything is logged."""
+    if target.suffix.lower() not in FORMAT_OF_SUFFIX:
+        raise UsageError(
+            f"cannot write {target.suffix or target.name!r} files",
+            where=str(target),
+            remedy=f"choose one of {', '.join(FORMAT_OF_SUFFIX)}",
+        )
+    if target.is_dir():
+        raise UsageError("is a folder", where=str(target), remedy="name a file")
+    if target.exists() and not force:
+        raise UsageError("exists already", where=str(target), remedy="choose another name or pass --force")
+    if not target.parent.is_dir():
+        raise UsageError("no such folder", where=str(target.parent), remedy="make it first")
+    if not os.access(target.parent, os.W_OK):
+        raise UsageError(
+            "folder cannot be written to", where=str(target.parent), remedy="choose another place"
+        )
+
+
 def _check_recipient(recipient: str) -> None:
     if not recipient or len(recipient) > 200 or not recipient.isprintable():
         raise UsageError(
@@ -200,6 +228,17 @@ def _file_digest(path: str | os.PathLike[str]) -> str:
         ) from None
 
 
+def _generation(vault: OpenVault, dataset: Dataset, recipient: str) -> int:
+    """Return the generation the next delivery carries.
+
+    The last one committed, or a new one if a report has opened that key: from then on
+    others know its symbols, and the bound would no longer hold for later suspects.
+    """
+    known = vault.store.list_mark_keys(lineage=dataset.lineage, recipient=recipient)
+    last = max((k.generation for k in known), default=0)
+    return last + 1 if last == 0 or vault.is_opened(dataset.lineage, recipient, last) else last
+
+
 def commit_recipient(vault: OpenVault, dataset: Dataset, recipient: str) -> MarkKey:
     """Return the recipient's current mark-key commitment for a dataset's lineage, made now if there is none.
 
@@ -211,21 +250,24 @@ def commit_recipient(vault: OpenVault, dataset: Dataset, recipient: str) -> Mark
     _check_recipient(recipient)
     secret = keys.dataset_secret(vault.master, dataset.lineage)
     with vault.store.transaction():
+        generation = _generation(vault, dataset, recipient)
         known = vault.store.list_mark_keys(lineage=dataset.lineage, recipient=recipient)
-        if known:
-            return max(known, key=lambda k: k.generation)
+        for mark_key in known:
+            if mark_key.generation == generation:
+                return mark_key
         if all(r.id != recipient for r in vault.store.list_recipients()):
             vault.store.add_recipient(Recipient(recipient, vault.now()))
         salt = vault.entropy(32)
-        commitment = keys.commit("mark-key", keys.mark_key(vault.master, dataset.lineage, recipient, 1), salt)
+        key = keys.mark_key(vault.master, dataset.lineage, recipient, generation)
+        commitment = keys.commit("mark-key", key, salt)
         payload = {
             "lineage": dataset.lineage,
             "recipient": recipient,
-            "generation": 1,
+            "generation": generation,
             "commitment": commitment,
         }
         entry = vault.append("mark-key", keys.scope_pseudonym(secret), payload)
-        made = MarkKey(dataset.lineage, recipient, 1, commitment, salt, entry.time)
+        made = MarkKey(dataset.lineage, recipient, generation, commitment, salt, entry.time)
         vault.store.add_mark_key(made)
         return made
 
@@ -233,8 +275,6 @@ def commit_recipient(vault: OpenVault, dataset: Dataset, recipient: str) -> Mark
 @contextlib.contextmanager
 def _unnamed(target: Path) -> Iterator[Path]:
     """Yield a hidden path beside `target`, of the same suffix; nothing stays behind on failure."""
-    if not target.parent.is_dir():
-        raise UsageError("no such folder", where=str(target.parent), remedy="make it first")
     partial = target.with_name(f".{target.stem}.{os.getpid()}.partial{target.suffix}")
     try:
         yield partial

@@ -161,7 +161,7 @@ def _payload(record: Dataset, names: tuple[str, ...], law: BiasLaw, plan: Slots)
 
 
 def _check_name(name: str) -> None:
-    if not name or len(name) > 200 or any(c in name for c in "/\\@\0\n") or name.startswith("."):
+    if not name or len(name) > 200 or not name.isprintable() or set(name) & set("/\\@") or name[0] == ".":
         raise UsageError(
             f"{name[:60]!r} cannot name a dataset", remedy="use letters, digits, spaces, - and _ (no / \\ @)"
         )

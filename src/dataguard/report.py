@@ -16,7 +16,7 @@ import numpy as np
 
 from dataguard import keys
 from dataguard._version import VERSION
-from dataguard.carrier import Exhibit
+from dataguard.errors import EvidenceError, UsageError
 from dataguard.evidence.bundle import BundleWritten, write_bundle
 from dataguard.evidence.case import (
     Case,
@@ -31,19 +31,14 @@ from dataguard.evidence.case import (
 )
 from dataguard.fingerprints.engines import default_engines
 from dataguard.holdings import OpenVault
-from dataguard.model import COMPARE_ALPHA, TRACE_ALPHA, Finding, plain
+from dataguard.model import COMPARE_ALPHA, TRACE_ALPHA, plain
 from dataguard.registry import ledger
 from dataguard.registry.commitments import Tree
-from dataguard.tracing import Traced, trace_case
+from dataguard.tracing import Traced, pairing, trace_case
 from dataguard.trees import build_trees
 from dataguard.watermarking.accusation import RecipientScore, coins, ones
 
 __all__ = ["report"]
-
-_LIMITS = (
-    "Rows that are freely available elsewhere were not subtracted.",
-    "Counting the committed keys trusts the ledger's grouping by dataset; the count over all groups needs no trust.",
-)
 
 
 def report(
@@ -72,11 +67,14 @@ def report(
     ------
     UsageError, DecodeError, EvidenceError
     """
+    _check_out(out, force)
     traced = trace_case(vault, suspect, dataset=dataset, alpha=alpha)
     engines = default_engines()
     whole = traced.handler.align(traced.original, traced.suspect, engines)
     compared = traced.handler.compare(traced.original, traced.suspect, whole, engines, COMPARE_ALPHA)
     named = traced.result.accusation.corresponding
+    best = named[0] if named else None
+    opening = _named(vault, traced, best) if best is not None else None
     case = Case(
         tool=VERSION,
         created=vault.now(),
@@ -90,7 +88,7 @@ def report(
         },
         comparison=compared.to_dict(),
         trace=traced.result.to_dict(),
-        findings=(*compared.findings, _finding(traced)),
+        findings=compared.findings,
         scheme={
             "channel": traced.held.slots.channel.hex(),
             "rule": traced.held.slots.legend["rule"],
@@ -98,11 +96,65 @@ def report(
             "place_names": list(traced.held.slots.place_names),
             "groups": {k: list(v) for k, v in traced.held.slots.legend["groups"].items()},
         },
-        named=_named(vault, traced, named[0]) if named else None,
-        ledger=_ledger(vault, traced, named[0] if named else None),
-        limits=_LIMITS,
+        named=opening,
+        ledger=_ledger(vault, traced, best),
+        limits=_limits(vault, traced, best),
     )
+    if best is not None:
+        _log_opening(vault, traced, best)
     return write_bundle(case, out, vault.signing, force=force)
+
+
+def _check_out(out: Path, force: bool) -> None:
+    """Refuse a place that cannot be written, or that holds anything but a bundle, before a run is spent."""
+    if out.exists():
+        if not force:
+            raise UsageError("exists already", where=str(out), remedy="choose another name or pass --force")
+        is_bundle = (out / "statement.dsse.json").is_file() and (out / "report.json").is_file()
+        is_empty = out.is_dir() and not any(out.iterdir())
+        if not is_bundle and not is_empty:
+            raise UsageError(
+                "is no bundle, and is not replaced", where=str(out), remedy="choose another --out"
+            )
+    parent = out.absolute().parent
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise UsageError(
+            "is no folder that can be written to", where=str(parent), remedy="choose another place"
+        )
+
+
+def _limits(vault: OpenVault, traced: Traced, best: RecipientScore | None) -> tuple[str, ...]:
+    """Return the keys of the limits that are special to this case; the sentences are the evidence wing's."""
+    found = ["public-rows", "scope"]
+    if traced.result.examined_rows < traced.tree.size:
+        found.append("sampled")
+    opened = best is not None and any(
+        e.seq < traced.result.run for e in _openings_of(vault, traced.dataset.lineage, best)
+    )
+    return (*found, "opened-before") if opened else tuple(found)
+
+
+def _openings_of(vault: OpenVault, lineage: str, best: RecipientScore) -> list[ledger.Entry]:
+    wanted = {"lineage": lineage, "recipient": best.recipient, "generation": best.generation}
+    return [
+        entry
+        for entry in ledger.entries(vault.store)
+        if entry.type == "key-opened" and all(entry.payload.get(k) == v for k, v in wanted.items())
+    ]
+
+
+def _log_opening(vault: OpenVault, traced: Traced, best: RecipientScore) -> None:
+    """Record that this key leaves the vault: the recipient's next delivery starts a new generation."""
+    if _openings_of(vault, traced.dataset.lineage, best):
+        return
+    payload = {
+        "lineage": traced.dataset.lineage,
+        "recipient": best.recipient,
+        "generation": best.generation,
+        "run": traced.result.run,
+        "tool": VERSION,
+    }
+    vault.append("key-opened", keys.scope_pseudonym(_secret(vault, traced)), payload)
 
 
 def _suspect_name(suspect: object) -> str:
@@ -122,23 +174,6 @@ def _dataset(vault: OpenVault, traced: Traced) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _finding(traced: Traced) -> Finding:
-    result = traced.result
-    best = result.accusation.recipients[0]
-    return Finding(
-        subject=f"which copy of {result.dataset!r} the suspect corresponds to",
-        method=f"pair swap, symmetric score; {result.accusation.method}",
-        null_hypothesis="this recipient's copy was no source of the suspect",
-        counts={
-            "votes": result.accusation.votes,
-            "agreeing": best.agreeing,
-            "committed_keys": result.accusation.hypotheses,
-            "run": result.accusation.spent,
-        },
-        log10_p=best.log10_p_adjusted,
-    )
-
-
 # --- the opened copy -----------------------------------------------------------------------------
 
 
@@ -154,13 +189,16 @@ def _named(vault: OpenVault, traced: Traced, best: RecipientScore) -> NamedCopy:
         for c, k in zip(coins(votes), ones(votes, key, slots.channel), strict=True)
     )
     voted = [int(i) for i in np.sort(votes.slot)]
+    pairs = pairing(traced.handler, traced.original, traced.alignment)
+    units = {*exhibit.units, *pairs[:, 1].tolist()}
+    alpha, draws = _committed(vault, traced, best)
     return NamedCopy(
         mark_key=MarkKeyOpening(best.recipient, best.generation, key, committed.salt, committed.commitment),
         histogram=histogram,
         score=best.score,
         log10_p=best.log10_p,
         log10_p_adjusted=best.log10_p_adjusted,
-        rows=_open_rows(traced, trees.rows, exhibit.units),
+        rows=_open_rows(traced, trees.rows, units),
         slots=_opened(
             trees.slots, voted,
             [
@@ -172,10 +210,13 @@ def _named(vault: OpenVault, traced: Traced, best: RecipientScore) -> NamedCopy:
             trees.biases, voted,
             [OpenBias(i, int(slots.address[i]), int(slots.bias[i]), trees.biases.salt(i)) for i in voted],
         ),
-        suspect_rows=_open_suspect(traced, exhibit),
+        suspect_rows=_open_suspect(traced, pairs[:, 0].tolist()),
         readings=tuple(
             Reading(int(slots.address[o.slot]), o.unit, o.part, o.own, o.source_part) for o in exhibit.openings
         ),
+        pairs=tuple((int(unit), int(own)) for unit, own in pairs),
+        alpha=alpha,
+        draws=draws,
     )  # fmt: skip
 
 
@@ -183,18 +224,42 @@ def _opened(tree: Tree, indices: Sequence[int], leaves: Iterable[Any]) -> Opened
     return Opened(tree.size, tree.root, tuple(leaves), tuple(tree.multiproof(indices)))
 
 
-def _open_rows(traced: Traced, tree: Tree, units: Sequence[int]) -> Opened[OpenRow]:
+def _open_rows(traced: Traced, tree: Tree, units: Iterable[int]) -> Opened[OpenRow]:
     ids = traced.handler.ids(traced.original)
-    at = np.flatnonzero(np.isin(ids, np.asarray(units, np.uint64)))
+    at = np.flatnonzero(np.isin(ids, np.array(sorted(units), np.uint64)))
     cells = traced.handler.open_units(traced.original, at.tolist())
     leaves = [OpenRow(int(i), int(ids[i]), tree.salt(int(i)), c) for i, c in zip(at, cells, strict=True)]
     return _opened(tree, at.tolist(), leaves)
 
 
-def _open_suspect(traced: Traced, exhibit: Exhibit) -> Opened[OpenRow]:
-    at = sorted({o.unit for o in exhibit.openings})
+def _open_suspect(traced: Traced, at: Sequence[int]) -> Opened[OpenRow]:
     cells = traced.handler.open_units(traced.suspect, at)
     return _opened(traced.tree, at, [OpenRow(i, i, b"", c) for i, c in zip(at, cells, strict=True)])
+
+
+def _committed(vault: OpenVault, traced: Traced, best: RecipientScore) -> tuple[float, int]:
+    """Return the limit that counts and the number of draws, from the exports the case relies on.
+
+    Raises
+    ------
+    EvidenceError
+        No export of this version to this recipient is in the ledger before the run.
+    """
+    relied = [
+        e.payload
+        for e in ledger.entries(vault.store, 0, traced.result.run)
+        if e.type == "export"
+        and (e.payload["lineage"], e.payload["version"]) == (traced.dataset.lineage, traced.dataset.version)
+        and (e.payload["recipient"], e.payload["generation"]) == (best.recipient, best.generation)
+    ]
+    if not relied:
+        raise EvidenceError(
+            f"no export of version {traced.dataset.version} to {best.recipient!r} is in the ledger before the run",
+            where=traced.dataset.name,
+            remedy="a copy that was never handed out cannot be reported",
+        )
+    limits = [traced.result.alpha, *(float(p["alpha"]) for p in relied)]
+    return min(limits), max(int(p["draws"]) for p in relied)
 
 
 def _ledger(vault: OpenVault, traced: Traced, best: RecipientScore | None) -> LedgerView:

@@ -6,6 +6,7 @@ is kept, whatever it says.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,7 +26,7 @@ from dataguard.modalities.discovery import carrier
 from dataguard.model import COMPARE_ALPHA, TRACE_ALPHA, Outcome
 from dataguard.registry import ledger
 from dataguard.registry.commitments import Tree
-from dataguard.registry.store import Dataset, Run
+from dataguard.registry.store import Dataset, MarkKey, Run
 from dataguard.slots import Slots, Votes, tally
 from dataguard.trees import suspect_tree
 from dataguard.watermarking.accusation import Accusation, Candidate, accuse
@@ -54,10 +55,14 @@ class TraceResult:
     accusation : Accusation
     aligned_rows : int
         Suspect rows matched to a row of the original.
+    suspect_rows : int
+        Rows of the suspect.
     examined_rows : int
         Suspect rows that were looked at: all, or of a large suspect as many as are needed.
     voting_rows : int
-        Of these, rows with at least one readable slot.
+        Of these, rows that may vote; at most MAX_ROWS.
+    alignment_digest : str
+        SHA-256 over which suspect row is which original row, logged with the votes.
     alpha : float
         Family-wise error of all runs on the dataset.
     votes_digest : str
@@ -71,8 +76,10 @@ class TraceResult:
     version: int
     accusation: Accusation
     aligned_rows: int
+    suspect_rows: int
     examined_rows: int
     voting_rows: int
+    alignment_digest: str
     alpha: float
     votes_digest: str
     run: int
@@ -106,8 +113,11 @@ class TraceResult:
             ],
             "hypotheses": a.hypotheses,
             "aligned_rows": self.aligned_rows,
+            "suspect_rows": self.suspect_rows,
             "examined_rows": self.examined_rows,
             "voting_rows": self.voting_rows,
+            "max_rows": MAX_ROWS,
+            "alignment_digest": self.alignment_digest,
             "votes": a.votes,
             "votes_digest": self.votes_digest,
             "alpha": self.alpha,
@@ -207,20 +217,24 @@ def trace_case(
     handler = carrier(versions[0].kind)
     content = handler.decode(source)
     tree = suspect_tree(handler.leaves(content))
-    record, held, original, aligned = _best_version(vault, versions, handler, content, tree)
+    record, held, original, aligned = _best_version(vault, _exported(vault, versions), handler, content, tree)
     used = _voting_rows(aligned, tree)
     readings = handler.votes(original, content, held.slots, used)
     votes = tally(held.slots, readings)
     digest = source.sha256()
-    entry, k, repeated = _log_run(vault, record, tree, votes, digest, alpha)
-    accusation = _load_keys_and_accuse(vault, record, held.slots, votes, alpha=alpha, spent=k)
+    pairs = pairing(handler, original, used)
+    look = Look(aligned.n_suspect, len(aligned.suspect_row), len(pairs), MAX_ROWS, alignment_digest(pairs))
+    entry, k, repeated, committed = _log_run(vault, record, tree, votes, digest, look, alpha)
+    accusation = _load_keys_and_accuse(vault, committed, record, held.slots, votes, alpha=alpha, spent=k)
     result = TraceResult(
         dataset=record.name,
         version=record.version,
         accusation=accusation,
-        aligned_rows=len(aligned.suspect_row),
-        examined_rows=aligned.n_suspect,
-        voting_rows=len(np.unique(readings.unit)),
+        aligned_rows=look.aligned_rows,
+        suspect_rows=tree.size,
+        examined_rows=look.examined_rows,
+        voting_rows=look.voting_rows,
+        alignment_digest=look.alignment_digest,
         alpha=alpha,
         votes_digest=votes.digest(),
         run=entry,
@@ -228,6 +242,16 @@ def trace_case(
     )
     _log_outcome(vault, record, result)
     return Traced(result, record, handler, held, original, content, used, votes, tree, digest)
+
+
+def _exported(vault: OpenVault, versions: list[Dataset]) -> list[Dataset]:
+    """Return the versions that anybody has received, oldest first; all of them if none was handed out.
+
+    A copy can only come from a version that was handed out, and a plan made after a suspect
+    was seen must not be the one it is read by.
+    """
+    handed_out = [v for v in versions if vault.store.list_exports(dataset_id=v.id)]
+    return handed_out or versions
 
 
 def _best_version(
@@ -242,7 +266,7 @@ def _best_version(
     rows = _smallest(tree, np.arange(tree.size), FIRST_LOOK)
     look = content if len(rows) == tree.size else handler.take(content, rows)
     best = None
-    for record in reversed(versions):
+    for record in versions:
         held = vault.holding(record)
         original = handler.decode(held.source, held.ids)
         found = handler.align(original, look, engines)
@@ -291,57 +315,99 @@ def _smallest(tree: Tree, rows: NDArray[np.int64], count: int) -> NDArray[np.int
     return np.sort(rows[np.argsort(head, kind="stable")[:count]])
 
 
-def _log_run(
-    vault: OpenVault, record: Dataset, tree: Tree, votes: Votes, suspect_sha256: str, alpha: float
-) -> tuple[int, int, bool]:
-    """Log the frozen votes, before any key is loaded; return (ledger sequence, k, repeated).
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How the suspect was looked at, logged before any key is loaded.
 
-    The same votes against the same committed keys are the same test, and spend nothing
-    again: the earlier entry stands.
+    Attributes
+    ----------
+    examined_rows, aligned_rows, voting_rows, max_rows : int
+    alignment_digest : str
+    """
+
+    examined_rows: int
+    aligned_rows: int
+    voting_rows: int
+    max_rows: int
+    alignment_digest: str
+
+
+def pairing(handler: Carrier[Any], original: Any, used: Alignment) -> NDArray[np.uint64]:
+    """Return the (pairs, 2) uint64 voting pairs (suspect unit, original unit id) in order of the suspect."""
+    order = np.argsort(used.suspect_row, kind="stable")
+    ids = handler.ids(original)[used.original_row[order]]
+    return np.stack([used.suspect_row[order].astype(np.uint64), ids.astype(np.uint64)], axis=1)
+
+
+def alignment_digest(pairs: NDArray[np.uint64]) -> str:
+    """Return the SHA-256 (hex) of voting pairs; it is logged before any mark key is loaded."""
+    return hashlib.sha256(b"dataguard/alignment/1" + pairs.astype("<u8").tobytes()).hexdigest()
+
+
+def _log_run(
+    vault: OpenVault,
+    record: Dataset,
+    tree: Tree,
+    votes: Votes,
+    suspect_sha256: str,
+    look: Look,
+    alpha: float,
+) -> tuple[int, int, bool, list[MarkKey]]:
+    """Log the frozen votes, before any key is loaded; return (ledger sequence, k, repeated, committed keys).
+
+    The same suspect with the same votes against the same committed keys is the same test,
+    and spends nothing again: the earlier entry stands.
     """
     secret = keys.dataset_secret(vault.master, record.lineage)
     scope = keys.scope_pseudonym(secret)
-    digest = votes.digest()
     with vault.store.transaction():
-        committed = len(vault.store.list_mark_keys(lineage=record.lineage))
-        runs = [
-            r
-            for d in vault.store.list_datasets(lineage=record.lineage)
-            for r in vault.store.list_runs(dataset_id=d.id)
-        ]
-        for run in runs:
-            same = (
-                run.votes_digest == digest
-                and run.meta["mark_keys"] == committed
-                and run.dataset_id == record.id
-            )
-            if same and run.meta["alpha"] == repr(alpha):
-                return int(run.meta["seq"]), run.k, True
-        k = ledger.count(vault.store, "trace-run", scope) + 1
-        payload = {
-            "dataset": record.name, "lineage": record.lineage, "version": record.version,
-            "suspect_sha256": suspect_sha256, "suspect_rows_root": tree.root.hex(), "suspect_rows": tree.size,
-            "votes_digest": digest, "votes": len(votes), "alpha": repr(alpha), "mark_keys": committed, "tool": VERSION,
-        }  # fmt: skip
-        entry = vault.append("trace-run", scope, payload)
-        meta = {
-            "seq": entry.seq,
-            "mark_keys": committed,
+        committed = vault.store.list_mark_keys(lineage=record.lineage)
+        test = {
+            "mark_keys": len(committed),
             "alpha": repr(alpha),
             "suspect_sha256": suspect_sha256,
+            "suspect_rows_root": tree.root.hex(),
+            "alignment_digest": look.alignment_digest,
         }
-        vault.store.add_run(Run(f"run-{entry.seq}", record.id, entry.time, digest, k, "", meta))
-    return entry.seq, k, False
+        for run in vault.store.list_runs(dataset_id=record.id):
+            if run.votes_digest == votes.digest() and all(run.meta.get(k) == v for k, v in test.items()):
+                return int(run.meta["seq"]), run.k, True, committed
+        k = ledger.count(vault.store, "trace-run", scope) + 1
+        payload = {
+            "dataset": record.name,
+            "lineage": record.lineage,
+            "version": record.version,
+            **test,
+            "suspect_rows": tree.size,
+            "examined_rows": look.examined_rows,
+            "aligned_rows": look.aligned_rows,
+            "voting_rows": look.voting_rows,
+            "max_rows": look.max_rows,
+            "votes_digest": votes.digest(),
+            "votes": len(votes),
+            "tool": VERSION,
+        }
+        entry = vault.append("trace-run", scope, payload)
+        meta = {"seq": entry.seq, **test}
+        vault.store.add_run(Run(f"run-{entry.seq}", record.id, entry.time, votes.digest(), k, "", meta))
+    return entry.seq, k, False, committed
 
 
 def _load_keys_and_accuse(
-    vault: OpenVault, record: Dataset, slots: Slots, votes: Votes, *, alpha: float, spent: int
+    vault: OpenVault,
+    committed: list[MarkKey],
+    record: Dataset,
+    slots: Slots,
+    votes: Votes,
+    *,
+    alpha: float,
+    spent: int,
 ) -> Accusation:
     candidates = [
         Candidate(
             m.recipient, m.generation, keys.mark_key(vault.master, m.lineage, m.recipient, m.generation)
         )
-        for m in vault.store.list_mark_keys(lineage=record.lineage)
+        for m in committed
     ]
     seed = keys.decoy_seed(keys.dataset_secret(vault.master, record.lineage))
     decoys = [keys.decoy_mark_key(seed, i) for i in range(DECOYS)]

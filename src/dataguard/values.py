@@ -7,7 +7,8 @@ equal exactly when the canonical cells of :mod:`dataguard.cells` are equal.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import datetime as dt
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,12 +34,16 @@ from dataguard.cells import (
 
 __all__ = ["Canonical", "CanonicalTable", "canonical_column", "canonical_table", "encode_rows", "mix64"]
 
+B = NDArray[np.bool_]
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 U64 = NDArray[np.uint64]
 U8 = NDArray[np.uint8]
 
 _WIDTH = 2**53
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_FIRST, _LAST = -62_135_596_800_000_000, 253_402_300_799_999_999
+"""Microseconds of the years 1 and 9999: times outside are kept as integers."""
 _BLANKS = " \t\n\r\x0b\x0c\u3000"
 
 
@@ -54,7 +59,8 @@ class Canonical:
         Bits of the binary64 number, of the int64 integer or microseconds, or the index
         into `texts`; 0 where missing.
     key : (n,) uint64
-        Hash of the canonical cell; equal cells have equal keys; 0 where missing.
+        Hash of the canonical cell; equal cells have equal keys; 0 where missing. Fit for finding,
+        not for proving: votes are read with :meth:`equals`.
     texts : pyarrow.Array of string
         Distinct canonical texts.
     source : pyarrow.ChunkedArray
@@ -92,8 +98,47 @@ class Canonical:
         return out
 
     def cells(self, rows: Sequence[int] | I64) -> list[Cell]:
-        """Return the canonical cells of some rows."""
-        return [canonical_cell(v) for v in self.source.take(pa.array(rows, pa.int64())).to_pylist()]
+        """Return the canonical cells of some rows, made from the same tags and words that are committed."""
+        at = np.asarray(rows, np.int64)
+        texts = {int(w): self.texts[int(w)].as_py() for w in np.unique(self.word[at][self.tag[at] == TEXT])}
+        return [_cell(int(t), w, texts) for t, w in zip(self.tag[at], self.word[at], strict=True)]
+
+    def equals(self, rows: I64, other: Canonical, other_rows: I64) -> B:
+        """Return whether cells are equal, exactly: hashes could be made to meet by somebody who tries.
+
+        Parameters
+        ----------
+        rows, other_rows : (m,) int64
+            Rows of this column and of the other.
+
+        Returns
+        -------
+        (m,) bool
+            False where either cell is missing.
+        """
+        tag, word = self.tag[rows], self.word[rows]
+        other_tag, other_word = other.tag[other_rows], other.word[other_rows]
+        same: B = (tag == other_tag) & (tag != NULL)
+        text = np.flatnonzero(same & (tag == TEXT))
+        same &= (word == other_word) | (tag == TEXT)
+        if len(text):
+            mine = self.texts.take(pa.array(word[text].astype(np.int64)))
+            others = other.texts.take(pa.array(other_word[text].astype(np.int64)))
+            same[text] = pc.equal(mine, others).to_numpy(zero_copy_only=False)
+        return same
+
+
+def _cell(tag: int, word: np.uint64, texts: Mapping[int, str]) -> Cell:
+    if tag == NULL:
+        return Cell(NULL, "")
+    if tag == TEXT:
+        return Cell(TEXT, texts[int(word)])
+    if tag == NUMBER:
+        return canonical_cell(float(np.uint64(word).view(np.float64)))
+    integer = int(np.uint64(word).view(np.int64))
+    return (
+        Cell(BIG, str(integer)) if tag == BIG else canonical_cell(_EPOCH + dt.timedelta(microseconds=integer))
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +197,8 @@ def canonical_column(column: pa.ChunkedArray | pa.Array) -> Canonical:
     flat = source.combine_chunks()
     if pa.types.is_dictionary(flat.type):
         flat = flat.cast(flat.type.value_type)
+    if pa.types.is_string_view(flat.type):
+        flat = flat.cast(pa.string())
     kind = flat.type
     if pa.types.is_integer(kind) and _has_long_integers(flat):
         return _from_texts(
@@ -204,6 +251,10 @@ def _integers(flat: pa.Array) -> tuple[U8, U64]:
 
 
 def _reals(flat: pa.Array) -> tuple[U8, U64]:
+    if pa.types.is_decimal(flat.type):
+        # By way of the digits: Arrow's own cast from decimal to binary64 is off by one unit in the
+        # last place for 13 % of two-decimal values (measured), a cast from text is correctly rounded.
+        flat = flat.cast(pa.string())
     values = _fill(flat.cast(pa.float64()), np.nan).astype(np.float64)
     valid = ~np.isnan(values)
     tag = np.where(valid, NUMBER, NULL).astype(np.uint8)
@@ -213,7 +264,7 @@ def _reals(flat: pa.Array) -> tuple[U8, U64]:
 def _times(flat: pa.Array) -> tuple[U8, U64]:
     valid = _valid(flat)
     micros = _fill(flat.cast(pa.timestamp("us"), safe=False).cast(pa.int64()), 0).astype(np.int64)
-    tag = np.where(valid, TIME, NULL).astype(np.uint8)
+    tag = np.where(valid, np.where((micros >= _FIRST) & (micros <= _LAST), TIME, BIG), NULL).astype(np.uint8)
     return tag, np.where(valid, micros.view(np.uint64), np.uint64(0))
 
 
@@ -223,7 +274,8 @@ def _with_texts(source: pa.ChunkedArray, tag: U8, word: U64) -> Canonical:
 
 def _value_keys(tag: U8, word: U64) -> U64:
     domain = mix64(tag.astype(np.uint64) << np.uint64(56))
-    return np.where(tag == NULL, np.uint64(0), mix64(word ^ domain) | np.uint64(1))
+    key = mix64(word ^ domain)
+    return np.where(tag == NULL, np.uint64(0), np.where(key == 0, np.uint64(1), key))
 
 
 def _from_texts(source: pa.ChunkedArray, flat: pa.Array) -> Canonical:

@@ -63,16 +63,16 @@ class Vault:
             raise UsageError(
                 "holds a vault already", where=str(root), remedy="use it, or choose another --vault"
             )
-        fresh = not root.exists()
+        keys_folder = root / _KEYS
         try:
-            root.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(
-                f"cannot be made ({error.strerror})", where=str(root), remedy="choose another --vault"
-            ) from None
-        try:
+            # The slot plan in here undoes every mark, the keys make them: nobody else may look.
+            root.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if _is_unfinished(root):  # an earlier `init` was cut short before it wrote the settings
+                shutil.rmtree(keys_folder)
+                for left in root.glob(_REGISTRY + "*"):
+                    left.unlink()
             (root / ".gitignore").write_text("*\n")
-            _, signing = KeyFiles(root / _KEYS).create(secrets.token_bytes)
+            _, signing = KeyFiles(keys_folder).create(secrets.token_bytes)
             public = signing.public_bytes.hex()
             with SqliteStore(root / _REGISTRY, create=True) as store:
                 payload = {"public_key": public, "tool": VERSION}
@@ -81,8 +81,6 @@ class Vault:
             settings = {"format": _FORMAT, "created": now(), "public_key": public}
             _write_durably(root / _SETTINGS, canonical_json(settings))
         except OSError as error:
-            if fresh:
-                shutil.rmtree(root, ignore_errors=True)
             raise UsageError(
                 f"cannot be written ({error.strerror})", where=str(root), remedy="choose another --vault"
             ) from None
@@ -240,6 +238,16 @@ class Vault:
     def ledger_verify(self) -> list[ledger.Step]:
         """Check the whole ledger (:func:`dataguard.registry.ledger.verify`)."""
         return ledger.verify(self._parts.store, self.public_key)
+
+
+def _is_unfinished(root: Path) -> bool:
+    """Return whether keys lie there that have served for nothing yet."""
+    if not (root / _KEYS).is_dir() or (root / "datasets").exists():
+        return False
+    if not (root / _REGISTRY).exists():
+        return True
+    with SqliteStore(root / _REGISTRY) as store:
+        return store.ledger_size() <= 1
 
 
 def _write_durably(path: Path, data: bytes) -> None:

@@ -18,6 +18,7 @@ from dataguard.constraints.arithmetic import holds
 from dataguard.constraints.columns import Codes, Column, finite, floor_to, partnered
 from dataguard.constraints.facts import Dependency, Identity, Key, Role, SwapGroup
 from dataguard.constraints.roles import MARKABLE, MOST_LEVELS
+from dataguard.constraints.ties import binned, cramers_v, is_tied
 from dataguard.errors import UsageError
 from dataguard.values import CanonicalTable
 
@@ -288,10 +289,22 @@ def _category_groups(state: Permission, partial: Sequence[Dependency]) -> None:
         if len(ties[name]) > _MOST_FIXED:
             state.guard([name], f"levels tied to those of {', '.join(sorted(ties[name]))}")
     _hold_hubs(state, _close(state), "strongly associated with")
+    classes = {name: binned(column) for name, column in state.columns.items()}
     for name in state.free():
-        state.groups.append(
-            SwapGroup((name,), _fixed_for(state, name, ties[name]), name, "category", {}, 0.0, ())
-        )
+        fixed = _fixed_for(state, name, ties[name])
+        tied = _tied(name, fixed, classes)
+        if tied:
+            state.guard([name], f"goes together with {', '.join(tied[:3])}")
+            continue
+        state.groups.append(SwapGroup((name,), fixed, name, "category", {}, 0.0, ()))
+
+
+def _tied(name: str, fixed: Sequence[str], classes: Mapping[str, Codes | None]) -> list[str]:
+    """Return the columns a category goes together with and that do not hold it fixed."""
+    own = classes[name]
+    assert own is not None, "a category has few levels"
+    others = ((other, codes) for other, codes in classes.items() if other != name and other not in fixed)
+    return [other for other, codes in others if codes is not None and is_tied(own, codes)]
 
 
 def _close(state: Permission) -> dict[str, set[str]]:
@@ -300,7 +313,7 @@ def _close(state: Permission) -> dict[str, set[str]]:
     near: dict[str, set[str]] = {n: set() for n in state.columns}
     for i, a in enumerate(free):
         for b in free[i + 1 :]:
-            if association(state.columns[a].coded, state.columns[b].coded) >= _CLOSE:
+            if cramers_v(state.columns[a].coded, state.columns[b].coded) >= _CLOSE:
                 near[a].add(b)
                 near[b].add(a)
     return near
@@ -329,32 +342,14 @@ def _fixed_for(state: Permission, name: str, ties: set[str]) -> tuple[str, ...]:
         if n in state.guarded and roles[n].name not in {"key", "constant", "empty"}
         and 2 <= coded[n].levels <= MOST_LEVELS
     ]  # fmt: skip
-    strength = {n: association(coded[name], coded[n]) for n in fixed}
+    strength = {n: cramers_v(coded[name], coded[n]) for n in fixed}
     chosen = sorted(ties)
     for other in sorted(fixed, key=lambda n: -strength[n]):
         # A second column that says the same as the first keeps nothing more.
-        said = any(association(coded[c], coded[other]) > 0.95 for c in chosen)
+        said = any(cramers_v(coded[c], coded[other]) > 0.95 for c in chosen)
         if len(chosen) < _MOST_FIXED and strength[other] >= _ASSOCIATED and not said and other not in chosen:
             chosen.append(other)
     return tuple(chosen) or tuple(n for n in coded if roles[n].name == "label")[:1]
-
-
-def association(x: Codes, y: Codes) -> float:
-    """Return Cramer's V of two code columns, corrected for its bias (Bergsma 2013)."""
-    both = (x.codes >= 0) & (y.codes >= 0)
-    n = int(both.sum())
-    if n < 2:
-        return 0.0
-    pair = np.bincount(x.codes[both] * y.levels + y.codes[both], minlength=x.levels * y.levels)
-    table = pair.reshape(x.levels, y.levels).astype(np.float64)
-    table = table[table.sum(axis=1) > 0][:, table.sum(axis=0) > 0]
-    r, k = table.shape
-    if min(r, k) < 2:
-        return 0.0
-    expected = np.outer(table.sum(axis=1), table.sum(axis=0)) / n
-    phi = float(((table - expected) ** 2 / expected).sum() / n) - (r - 1) * (k - 1) / (n - 1)
-    least = min(r - (r - 1) ** 2 / (n - 1), k - (k - 1) ** 2 / (n - 1)) - 1
-    return float(np.sqrt(max(phi, 0.0) / least)) if least > 0 else 0.0
 
 
 # --- facts that only bar some rows -----------------------------------------------------------------

@@ -45,17 +45,29 @@ class Record:
     run: Entry
     outcome: Entry | None
 
-    def relied(self) -> list[tuple[Entry, Entry]]:
-        """Return (export, registration of its version) of the exports before the run."""
+    def paired(self) -> list[tuple[Entry, Entry]]:
+        """Return (export, registration of its version) of the exports before the run, where both are opened."""
         by_version = {e.payload["version"].integer(0): e for e in self.registrations}
         before = [
             (e, by_version.get(e.payload["version"].integer(0))) for e in self.exports if e.seq < self.run.seq
         ]
         return [(export, registration) for export, registration in before if registration is not None]
 
+    def relied(self) -> list[Entry]:
+        """Return the exports of the traced version before the run: what a named copy rests on."""
+        return [export for export, registration in self.paired() if registration is self.registration]
+
+    def draws(self) -> int:
+        """Return the largest number of draws committed with a relied-on export; it multiplies the bound."""
+        return max((e.payload["draws"].integer(1) for e in self.relied()), default=1)
+
+    def limit(self) -> float:
+        """Return the least of the run's alpha and those committed with the relied-on exports."""
+        return min(e.payload["alpha"].probability() for e in (self.run, *self.relied()))
+
     @property
     def late_plan(self) -> bool:
-        """Whether the slot plan was committed after the mark key, as with a later version of a lineage."""
+        """Whether the traced version was registered after the mark key, as later ones of a lineage are."""
         return self.mark_key is not None and self.mark_key.seq < self.registration.seq
 
 
@@ -99,9 +111,9 @@ def _count(what: str, found: Sequence[Entry], low: int, high: int | None) -> Non
 def check_order(record: Record) -> str:
     """Return a summary if registration < mark key < export < trace run < outcome, by sequence number.
 
-    With several versions of a lineage, the first opened registration precedes the mark key, each
-    export follows the registration of its own version, and the traced version precedes the run.
-    Exports after the run, or of a version whose registration is not opened, are not relied on.
+    A named copy rests on exports of the *traced* version to it before the run: each comes after
+    that version's registration and after the mark key. The first opened registration precedes the
+    mark key. Exports of other versions, or after the run, are not relied on.
     """
     chain = [("trace-run", record.run)]
     if record.outcome is not None:
@@ -111,10 +123,13 @@ def check_order(record: Record) -> str:
         relied = record.relied()
         if not relied:
             where = f"ledger entry {record.run.seq} (trace-run)"
-            raise EvidenceError("no export comes before it", where=where, remedy="open the export before it")
+            raise EvidenceError(
+                "no export of the traced version to the named copy comes before it", where=where,
+                remedy="open that export; what was committed for another version says nothing of this one",
+            )  # fmt: skip
         first, key = ("registration", record.registrations[0]), ("mark-key", record.mark_key)
-        for export, registration in relied:
-            _ascending([("registration", registration), ("export", export), *chain])
+        for export in relied:
+            _ascending([("registration", record.registration), ("export", export), *chain])
             _ascending([first, key, ("export", export), *chain])
     numbers = [
         e.seq
@@ -155,10 +170,14 @@ def check_fields(record: Record, facts: Facts) -> None:
         record.run,
         {
             "dataset": d.name, "lineage": d.lineage, "version": d.version, "suspect_sha256": s.sha256,
-            "suspect_rows_root": s.rows_root, "votes_digest": t.votes_digest, "votes": t.votes,
-            "mark_keys": t.hypotheses,
+            "suspect_rows_root": s.rows_root, "suspect_rows": s.rows, "votes_digest": t.votes_digest,
+            "votes": t.votes, "mark_keys": t.hypotheses, "examined_rows": t.examined_rows,
+            "aligned_rows": t.aligned_rows, "voting_rows": t.voting_rows, "max_rows": t.max_rows,
+            "alignment_digest": t.alignment_digest,
         },
     )  # fmt: skip
+    if not t.voting_rows <= t.aligned_rows <= t.examined_rows <= t.suspect_rows == s.rows:
+        raise _refuse(record.run, "numbers of rows do not fit each other")
     if record.run.payload["alpha"].probability() != t.alpha:
         raise _refuse(record.run, "alpha differs from the statement")
     if record.outcome is not None:
@@ -174,12 +193,19 @@ def _check_copy_fields(record: Record, facts: Facts, copy: CopyFacts) -> None:
     assert record.mark_key is not None
     who = {"lineage": facts.dataset.lineage, "recipient": copy.recipient, "generation": copy.generation}
     _same(record.mark_key, who | {"commitment": copy.commitment})
-    same = who | {"dataset": facts.dataset.name, "mark_key_commitment": copy.commitment}
+    every = who | {"dataset": facts.dataset.name, "mark_key_commitment": copy.commitment}
     for export in record.exports:
-        _same(export, same)
-    for export, registration in record.relied():
+        _same(export, every)
+    for export, registration in record.paired():
         committed = registration.payload
-        _same(export, {name: committed[name].value for name in ("rows_root", "slots_root", "bias_root")})
+        same = {name: committed[name].value for name in ("rows_root", "slots_root", "bias_root")}
+        law = committed["law"]
+        profile = law.value if isinstance(law.value, str) else law["name"].value
+        _same(export, same | {"scheme": committed["channel"].value, "profile": profile})
+    if copy.draws != record.draws():
+        raise _refuse(record.mark_key, f"draws {copy.draws}, but {record.draws()} are committed")
+    if copy.alpha != record.limit():
+        raise _refuse(record.run, f"limit {copy.alpha}, but {record.limit()} follows from run and exports")
 
 
 def check_annex(annex: Annex, record: Record, facts: Facts) -> None:
@@ -189,7 +215,7 @@ def check_annex(annex: Annex, record: Record, facts: Facts) -> None:
         ("rows", annex.rows, facts.dataset.rows, registration["rows_root"]),
         ("slots", annex.slots, slots, registration["slots_root"]),
         ("biases", annex.biases, slots, registration["bias_root"]),
-        ("suspect rows", annex.suspect_rows, facts.suspect.rows, record.run.payload["suspect_rows_root"]),
+        ("suspect rows", annex.suspect_rows, facts.trace.suspect_rows, record.run.payload["suspect_rows_root"]),
     ):
         if opened.size != size or opened.root != root.hex(32):
             raise EvidenceError(f"opened {what} are not of the committed tree", remedy="do not rely on them")
@@ -229,7 +255,8 @@ def check_outcome(facts: Facts) -> None:
     A suspect merged from several copies corresponds to several. One key is opened; the others
     are asserted, and must at least be below the limit by the statement's own figures.
     """
-    stated, copy, limit = facts.trace.corresponding, facts.copy, math.log10(facts.trace.alpha)
+    stated, copy = facts.trace.corresponding, facts.copy
+    limit = math.log10(facts.trace.alpha if copy is None else copy.alpha)
     below = {name for name, _, adjusted in facts.trace.recipients if adjusted <= limit}
     is_named = copy is None if not stated else copy is not None and copy.recipient in stated
     if not is_named or len(set(stated)) != len(stated) or not set(stated) <= below:

@@ -7,6 +7,7 @@ verifier would not trust is never written.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +37,7 @@ class BundleWritten:
     status : str
         ``DRAFT``: no bundle is final before people have reviewed and signed it.
     findings : int
-        Number of findings in the statement.
+        Number of findings in the statement, that of the trace included.
     files : tuple of str
         Names below `path`, sorted.
     """
@@ -105,8 +106,11 @@ def write_bundle(case: Case, out: Path, signer: dsse.Signer, *, force: bool = Fa
         for name, data in files.items():
             target = folder / name
             target.parent.mkdir(exist_ok=True)
+            # The annex holds a mark key and rows: for its owner's eyes, whatever the umask allows.
+            mode = 0o600 if name == ANNEX else 0o644
+            os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
             target.write_bytes(data)
-    return BundleWritten(Path(out), STATUS, len(case.findings), tuple(sorted(files)))
+    return BundleWritten(Path(out), STATUS, len(case.findings) + 1, tuple(sorted(files)))
 
 
 def _check(files: Mapping[str, bytes], public_key: bytes) -> None:

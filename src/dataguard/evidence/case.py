@@ -176,11 +176,20 @@ class NamedCopy:
     score : int
         S, see ``stats.score``.
     log10_p, log10_p_adjusted : float
-        Bound for this key alone; and with the number of keys and earlier runs paid for.
+        Bound for this key alone; and with keys, runs and draws paid for. Each is floored at -30 when
+        everything is added up, not before.
     rows, slots, biases, suspect_rows : Opened
-        Exactly the slots that voted, their biases, both rows of each, and the suspect rows read.
+        Exactly the slots that voted, their biases, both rows of each, and both rows of every pair.
     readings : tuple of Reading
         Every reading of an opened slot that says something.
+    pairs : tuple of (int, int)
+        (suspect row, id of the original row it is aligned to) of *every* row that may vote, silent ones
+        included, ascending by suspect row. Exactly these suspect rows are opened.
+    alpha : float
+        The limit that counts: the least of the run's and of those committed with the exports of the
+        traced version to this copy that precede the run.
+    draws : int
+        Largest number of draws committed with one of these exports; it multiplies the bound.
     """
 
     mark_key: MarkKeyOpening
@@ -193,6 +202,9 @@ class NamedCopy:
     biases: Opened[OpenBias]
     suspect_rows: Opened[OpenRow]
     readings: tuple[Reading, ...]
+    pairs: tuple[tuple[int, int], ...]
+    alpha: float
+    draws: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,8 +222,10 @@ class Case:
     comparison : mapping
         The ``dataguard compare`` document.
     trace : mapping
-        The ``dataguard trace`` document with ``k, alpha, votes_digest, method``.
+        The ``dataguard trace`` document with ``k, alpha, votes_digest, method, suspect_rows,
+        examined_rows, aligned_rows, voting_rows, max_rows, alignment_digest``.
     findings : tuple of Finding
+        Of the comparison; that of the trace is made from the figures.
     scheme : mapping
         ``channel`` (16 hex digits), ``rule`` ("pair-swap/1"), ``law`` ({name, levels, shares}),
         ``place_names``, ``groups`` ({group id: [member columns]}).
@@ -219,7 +233,8 @@ class Case:
         None when the outcome is ``inconclusive`` or ``no-mark``.
     ledger : LedgerView
     limits : tuple of str
-        Limits of this case in the shell's words; standing limits are added by the report.
+        Limits of this case, by their keys in ``templates/sentences.toml``: ``public-rows, scope,
+        opened-before, sampled``; standing limits are added by the report.
     """
 
     tool: str

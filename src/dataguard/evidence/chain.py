@@ -145,11 +145,11 @@ def open_entries(ledger: Node, chain: Chain) -> tuple[Entry, ...]:
     return tuple(entries[seq] for seq in sorted(entries))
 
 
-def count_keys(headers: Iterable[Mapping[str, Any]], scope: str, run: int) -> int:
-    """Return N: the mark keys committed for `scope` before entry `run` (DESIGN 4.5)."""
-    return sum(h["type"] == "mark-key" and h["scope"] == scope and h["seq"] < run for h in headers)
+def count_keys(headers: Iterable[Mapping[str, Any]], scope: str | None, run: int) -> int:
+    """Return N: the mark keys committed for `scope`, or for any, before entry `run` (DESIGN 4.5)."""
+    return sum(h["type"] == "mark-key" and scope in (None, h["scope"]) and h["seq"] < run for h in headers)
 
 
-def count_runs(headers: Iterable[Mapping[str, Any]], scope: str, run: int) -> int:
-    """Return k: the trace-runs logged for `scope` up to and including entry `run` (DESIGN 4.5)."""
-    return sum(h["type"] == "trace-run" and h["scope"] == scope and h["seq"] <= run for h in headers)
+def count_runs(headers: Iterable[Mapping[str, Any]], scope: str | None, run: int) -> int:
+    """Return k: the trace-runs logged for `scope`, or for any, up to and including entry `run` (DESIGN 4.5)."""
+    return sum(h["type"] == "trace-run" and scope in (None, h["scope"]) and h["seq"] <= run for h in headers)

@@ -9,11 +9,14 @@ from __future__ import annotations
 import math
 import unicodedata
 
-__all__ = ["LONGEST_NAME", "log10_text", "odds_en", "odds_ja", "share_text", "shown"]
+from dataguard.evidence.facts import ChangeFacts
+
+__all__ = ["LONGEST_NAME", "change_text", "log10_text", "odds_en", "odds_ja", "share_text", "shown"]
 
 LONGEST_NAME = 120
 _HARMFUL = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 _QUOTES = "“”「」"
+_MOST_NAMES = 20
 
 
 def shown(text: str, longest: int = LONGEST_NAME) -> str:
@@ -22,6 +25,19 @@ def shown(text: str, longest: int = LONGEST_NAME) -> str:
     return "".join(
         f"<U+{ord(c):04X}>" if unicodedata.category(c) in _HARMFUL or c in _QUOTES else c for c in cut
     )
+
+
+def change_text(change: ChangeFacts) -> str:
+    """Return a change as text: its kind, then its particulars; names of columns are quoted."""
+    detail = ", ".join(f"{shown(name)} {_detail_text(name, value)}" for name, value in change.detail)
+    return shown(change.kind) + (f" ({detail})" if detail else "")
+
+
+def _detail_text(name: str, value: float | tuple[str, ...]) -> str:
+    if isinstance(value, tuple):
+        more = "" if len(value) <= _MOST_NAMES else f" … {len(value) - _MOST_NAMES:,}"
+        return ", ".join(f"“{shown(one)}”" for one in value[:_MOST_NAMES]) + more
+    return share_text(value) if name == "share" else f"{value:,}"
 
 
 def log10_text(log10_p: float | None) -> str:

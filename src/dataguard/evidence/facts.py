@@ -13,6 +13,7 @@ from dataguard.evidence.fields import Node
 from dataguard.model import ONE, BiasLaw, Outcome
 
 __all__ = [
+    "ChangeFacts",
     "ColumnFacts",
     "ComparisonFacts",
     "CopyFacts",
@@ -25,6 +26,9 @@ __all__ = [
     "TraceFacts",
     "read_facts",
 ]
+
+
+_LARGEST = 1.7976931348623157e308
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +66,20 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True)
+class ChangeFacts:
+    """One change: its kind, and particulars by name: numbers, or names of columns."""
+
+    kind: str
+    detail: tuple[tuple[str, int | float | tuple[str, ...]], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ColumnFacts:
     """One line of the column map."""
 
     original: str
     suspect: str
-    changes: tuple[str, ...]
+    changes: tuple[ChangeFacts, ...]
     agreement: float | None
 
 
@@ -76,7 +88,7 @@ class ComparisonFacts:
     """What the comparison measured; not recomputable from a bundle, which does not hold both files."""
 
     relation: str
-    changes: tuple[str, ...]
+    changes: tuple[ChangeFacts, ...]
     of_original: Share
     of_suspect: Share
     rows_original: int
@@ -95,7 +107,12 @@ class TraceFacts:
     corresponding: tuple[str, ...]
     recipients: tuple[tuple[str, float, float], ...]
     hypotheses: int
+    suspect_rows: int
+    examined_rows: int
     aligned_rows: int
+    voting_rows: int
+    max_rows: int
+    alignment_digest: str
     votes: int
     votes_digest: str
     alpha: float
@@ -117,7 +134,10 @@ class SchemeFacts:
 
 @dataclass(frozen=True, slots=True)
 class CopyFacts:
-    """The named copy's figures."""
+    """The named copy's figures; attributes as in `NamedCopy`.
+
+    `log10_p_all_scopes` counts keys and runs of all groups of the ledger.
+    """
 
     recipient: str
     generation: int
@@ -126,6 +146,9 @@ class CopyFacts:
     score: int
     log10_p: float
     log10_p_adjusted: float
+    log10_p_all_scopes: float
+    alpha: float
+    draws: int
 
     @property
     def agreeing(self) -> int:
@@ -146,7 +169,11 @@ class FindingFacts:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """All facts of one statement; `entries` are (seq, type, time) of the opened ledger entries."""
+    """All facts of one statement.
+
+    `entries` are (seq, type, time) of the opened ledger entries; `all_keys` and `all_runs` are N and
+    k counted over all groups of the ledger.
+    """
 
     tool: str
     created: str
@@ -159,6 +186,8 @@ class Facts:
     scheme: SchemeFacts
     copy: CopyFacts | None
     ledger_size: int
+    all_keys: int
+    all_runs: int
     entries: tuple[tuple[int, str, str], ...]
     limits: tuple[str, ...]
 
@@ -188,6 +217,8 @@ def read_facts(statement: Node) -> Facts:
         _scheme(statement["scheme"]),
         None if copy is None else _copy(copy),
         ledger["size"].integer(1),
+        ledger["mark_keys"].integer(0),
+        ledger["trace_runs"].integer(0),
         tuple((e["seq"].integer(0), e["type"].text(), e["time"].text()) for e in ledger["entries"].items()),
         statement["limits"].texts(),
     )
@@ -239,21 +270,23 @@ def _column(node: Node) -> ColumnFacts:
     )  # fmt: skip
 
 
-def _changes(node: Node | None) -> tuple[str, ...]:
-    """Return changes as texts; an object becomes its name and its parameters."""
-    return () if node is None else tuple(_change(item.value) for item in node.items())
+def _changes(node: Node | None) -> tuple[ChangeFacts, ...]:
+    return () if node is None else tuple(_change(item) for item in node.items())
 
 
-def _change(value: object) -> str:
-    if isinstance(value, dict):
-        head = next(
-            (value[n] for n in ("change", "name", "kind", "type") if isinstance(value.get(n), str)), ""
-        )
-        rest = ", ".join(f"{name}={_change(item)}" for name, item in value.items() if item != head)
-        return f"{head} {rest}".strip()
-    if isinstance(value, list):
-        return "[" + ", ".join(_change(item) for item in value[:20]) + ("…]" if len(value) > 20 else "]")
-    return value if isinstance(value, str) else "–" if value is None else str(value)
+def _change(node: Node) -> ChangeFacts:
+    return ChangeFacts(
+        node["kind"].text(), tuple((name, _detail(n)) for name, n in node.pairs() if name != "kind")
+    )
+
+
+def _detail(node: Node) -> int | float | tuple[str, ...]:
+    if isinstance(node.value, str):
+        return (node.value,)
+    if isinstance(node.value, list):
+        return node.texts()
+    number = node.number(-_LARGEST, _LARGEST)
+    return int(number) if isinstance(node.value, int) else number
 
 
 def _trace(node: Node) -> TraceFacts:
@@ -266,7 +299,9 @@ def _trace(node: Node) -> TraceFacts:
             (r["recipient"].text(), r["log10_p"].log10(), r["log10_p_adjusted"].log10())
             for r in node["recipients"].items()
         ),
-        node["hypotheses"].integer(0), node["aligned_rows"].integer(0), node["votes"].integer(0),
+        node["hypotheses"].integer(0), node["suspect_rows"].integer(0), node["examined_rows"].integer(0),
+        node["aligned_rows"].integer(0), node["voting_rows"].integer(0), node["max_rows"].integer(0),
+        node["alignment_digest"].hex(32).hex(), node["votes"].integer(0),
         node["votes_digest"].hex(32).hex(), node["alpha"].probability(), node["k"].integer(1),
         node["method"].text(), decoys["n"].integer(0), _log10(decoys.get("best_log10_p")),
     )  # fmt: skip
@@ -297,6 +332,7 @@ def _copy(node: Node) -> CopyFacts:
     return CopyFacts(
         node["recipient"].text(), node["generation"].integer(0), node["commitment"].hex(32).hex(), histogram,
         node["score"].integer(), node["log10_p"].log10(), node["log10_p_adjusted"].log10(),
+        node["log10_p_all_scopes"].log10(), node["alpha"].probability(), node["draws"].integer(1),
     )  # fmt: skip
 
 

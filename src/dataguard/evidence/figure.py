@@ -23,12 +23,13 @@ def rank_figure(facts: Facts) -> str:
     """Return the figure as SVG text, or "" when no copy is named.
 
     Bars grow with -log10 p of one key alone; the dashed line is what one key needs so that, with
-    all keys and runs counted, the limit is met.
+    all keys, runs and draws counted, the limit is met.
     """
     copy, trace = facts.copy, facts.trace
     if copy is None:
         return ""
-    needed = math.log10(trace.alpha) - math.log10(max(1, trace.hypotheses)) - trace.k * math.log10(2)
+    paid = math.log10(max(1, trace.hypotheses)) + trace.k * math.log10(2) + math.log10(copy.draws)
+    needed = math.log10(copy.alpha) - paid
     bars = [("opened key / 開示された鍵", copy.log10_p, "#222")]
     if trace.decoys_best is not None:
         label = f"best of {trace.decoys:,} decoys / 対照用の鍵{trace.decoys:,}個の最良"

@@ -40,6 +40,7 @@ class Annex:
     biases: Opened[OpenBias]
     suspect_rows: Opened[OpenRow]
     readings: tuple[Reading, ...]
+    pairs: tuple[tuple[int, int], ...]
 
 
 # --- writing -------------------------------------------------------------------------------------
@@ -68,6 +69,7 @@ def write_annex(named: NamedCopy | None) -> dict[str, Any]:
                 [str(r.address), r.suspect_row, r.suspect_column, str(r.own), r.column]
                 for r in named.readings
             ],
+            "pairs": [[row, str(own)] for row, own in named.pairs],
         }
     }
 
@@ -118,6 +120,7 @@ def read_annex(node: Node) -> Annex | None:
         _read_opened(copy["biases"], _read_bias),
         _read_opened(copy["suspect_rows"], lambda leaf: _read_row(leaf, 0)),
         tuple(_read_reading(item) for item in copy["readings"].items()),
+        tuple(_read_pair(item) for item in copy["pairs"].items()),
     )
 
 
@@ -181,3 +184,8 @@ def _read_reading(node: Node) -> Reading:
     return Reading(
         address.decimal(), row.integer(0, MAX_SAFE), suspect_column.text(), own.decimal(), column.text()
     )
+
+
+def _read_pair(node: Node) -> tuple[int, int]:
+    row, own = _parts(node, 2)
+    return row.integer(0, MAX_SAFE), own.decimal()

@@ -8,14 +8,13 @@ cannot say more than its numbers.
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Iterable, Mapping
-from functools import cache
-from importlib import resources
 from typing import Any
 
 from dataguard.evidence.display import log10_text, odds_en, odds_ja, share_text, shown
-from dataguard.evidence.facts import Facts
+from dataguard.evidence.facts import CopyFacts, Facts
+from dataguard.evidence.words import words
+from dataguard.model import LOG10_FLOOR
 
 __all__ = ["Pair", "prose"]
 
@@ -25,26 +24,36 @@ Pair = dict[str, str]
 
 def prose(facts: Facts) -> dict[str, list[Any]]:
     """Return all sentences of a report by section, as pairs; `alternatives` have more fields."""
-    words, figures = _words(), _figures(facts)
+    said, figures = words(), _figures(facts)
     copy = facts.copy is not None
     result = ["extent", "corresponds", "probability"] if copy else ["extent", str(facts.trace.outcome)]
     if len(facts.trace.corresponding) > 1:
         result.append("further")
-    limits = [*(words["limits_of_a_copy"] if copy else []), *words["standing_limits"]]
+    standing = [*(said["limits_of_a_copy"] if copy else []), *said["standing_limits"]]
+    # An unknown key is not given a sentence; the verifier refuses it.
+    limits = [said["limits"][key] for key in facts.limits if key in said["limits"]]
     return {
-        "question": _filled([words["question"]], figures),
-        "result": _filled((words[name] for name in result), figures),
-        "arithmetic": _filled(words["arithmetic"], figures) if copy else [],
-        "not_said": _filled(words["not_said"], figures),
-        "standing_limits": _filled(limits, figures),
-        "alternatives": [_alternative(row, figures, is_named=copy) for row in words["alternatives"]],
+        "question": _filled([said["question"]], figures),
+        "result": _filled((said[name] for name in result), figures),
+        "arithmetic": _filled(_arithmetic(facts.copy), figures) if facts.copy else [],
+        "not_said": _filled(said["not_said"], figures),
+        "standing_limits": _filled(standing, figures),
+        "limits": _filled(limits, figures),
+        "alternatives": [_alternative(row, figures, is_named=copy) for row in said["alternatives"]],
     }
 
 
-@cache
-def _words() -> dict[str, Any]:
-    text = resources.files("dataguard.evidence").joinpath("templates", "sentences.toml").read_text("utf-8")
-    return tomllib.loads(text)
+def _arithmetic(copy: CopyFacts) -> list[Mapping[str, str]]:
+    """Return the sentences of the computation: draws only where there were some, the sum as far as it is stated."""
+    said = words()
+    is_floored = copy.log10_p <= LOG10_FLOOR
+    return [
+        *said["arithmetic"],
+        *([said["draws"]] if copy.draws > 1 else []),
+        said["sum_below_the_floor" if is_floored else "sum"],
+        said["limit_rule"],
+        said["all_scopes"],
+    ]
 
 
 def _filled(pairs: Iterable[Mapping[str, str]], figures: Mapping[str, str]) -> list[Pair]:
@@ -57,7 +66,7 @@ def _alternative(row: Mapping[str, str], figures: Mapping[str, str], *, is_named
     tested = by_mark and is_named
     remark = {"en": [row["remark_en"].format_map(figures)], "ja": [row["remark_ja"].format_map(figures)]}
     if by_mark:
-        general = _words()["chance" if is_named else "nothing_to_explain"]
+        general = words()["chance" if is_named else "nothing_to_explain"]
         remark = {language: [general[language], *remark[language]] for language in remark}
     return {
         "id": row["id"],
@@ -72,7 +81,8 @@ def _alternative(row: Mapping[str, str], figures: Mapping[str, str], *, is_named
 def _figures(facts: Facts) -> dict[str, str]:
     """Return every figure a sentence may hold, already as text."""
     t, c, copy = facts.trace, facts.comparison, facts.copy
-    limit = math.log10(t.alpha)
+    alpha = t.alpha if copy is None else copy.alpha
+    limit = math.log10(alpha)
     figures = {
         "suspect": shown(facts.suspect.name),
         "dataset": shown(facts.dataset.name),
@@ -90,6 +100,8 @@ def _figures(facts: Facts) -> dict[str, str]:
         "log_limit": f"{limit:.4f}",
         "log_keys": f"{math.log10(max(1, t.hypotheses)):.4f}",
         "log_runs": f"{t.k * math.log10(2):.4f}",
+        "all_keys": f"{facts.all_keys:,}",
+        "all_runs": f"{facts.all_runs:,}",
     }
     if copy is not None:
         figures |= {
@@ -102,6 +114,11 @@ def _figures(facts: Facts) -> dict[str, str]:
             "own_en": odds_en(copy.log10_p),
             "own_ja": odds_ja(copy.log10_p),
             "adjusted": log10_text(copy.log10_p_adjusted),
+            "draws": f"{copy.draws:,}",
+            "log_draws": f" + {math.log10(copy.draws):.4f}" if copy.draws > 1 else "",
+            "all_adjusted": log10_text(copy.log10_p_all_scopes),
+            "all_en": odds_en(copy.log10_p_all_scopes),
+            "all_ja": odds_ja(copy.log10_p_all_scopes),
             "odds_en": odds_en(copy.log10_p_adjusted),
             "odds_ja": odds_ja(copy.log10_p_adjusted),
         }

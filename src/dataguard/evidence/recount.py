@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from dataguard import merkle
 from dataguard.cells import cell_bytes, row_bytes
 from dataguard.errors import EvidenceError
-from dataguard.evidence.case import OpenBias, Opened, OpenRow, OpenSlot, Reading
+from dataguard.evidence.case import OpenBias, Opened, OpenRow, OpenSlot
 from dataguard.evidence.openings import Annex
 from dataguard.keys import symbols
 from dataguard.model import VOTE_LIMIT, bias_leaf, slot_leaf
@@ -33,10 +33,14 @@ __all__ = [
     "count_votes",
     "recount",
     "votes_digest",
+    "weigh",
 ]
 
 RULE = "pair-swap/1"
 """The only reading rule this version knows."""
+
+Histogram = tuple[tuple[int, int, int, int], ...]
+"""(bias, weight, count, ones), ascending."""
 
 Vote = tuple[int, int, int]
 """(address, bias, weight); a sorted list of them is what a suspect says."""
@@ -67,13 +71,21 @@ class Recount:
     ----------
     histogram : tuple of (bias, weight, count, ones)
     score : int
-    log10_p : float
-        Bound for the opened key alone, rounded towards the innocent.
+    raw : float
+        log10 of the bound for the opened key alone, rounded towards the innocent, not floored.
+    method : str
+        What the bound rests on.
     """
 
-    histogram: tuple[tuple[int, int, int, int], ...]
+    histogram: Histogram
     score: int
-    log10_p: float
+    raw: float
+    method: str
+
+    @property
+    def log10_p(self) -> float:
+        """The bound as it is shown: not below -30."""
+        return round_up(self.raw)
 
 
 # --- openings against committed roots ------------------------------------------------------------
@@ -145,8 +157,9 @@ def count_votes(annex: Annex, columns: Columns) -> list[Vote]:
     (symbol 1, +256); anything else, or two ends with equal values, says nothing. The readings of
     an address are summed and clipped to +-256; a sum of zero is no vote.
 
-    The readings listed give the alignment and the column map; then *every* opened slot is read in
-    every aligned row and mapped column, so that none can be left out or counted twice.
+    The pairs give the alignment, the readings listed the column map; then *every* opened slot is read
+    in every aligned row and mapped column, so that within the opened rows and slots none can be left
+    out or counted twice. Which rows were aligned, and which slots there are to open, it cannot say.
 
     Raises
     ------
@@ -154,9 +167,9 @@ def count_votes(annex: Annex, columns: Columns) -> list[Vote]:
         A reading that is malformed, repeated, contradictory, or left out.
     """
     places = {slot.address: _ends(slot, columns) for slot in annex.slots.leaves}
-    aligned, mapped, listed = _alignment(annex.readings, places, columns)
+    mapped, listed = _listed(annex, places, columns)
     rows_of: dict[int, list[int]] = {}
-    for suspect_row, own in aligned.items():
+    for suspect_row, own in annex.pairs:
         rows_of.setdefault(own, []).append(suspect_row)
     reader = _Reader(annex, columns)
     totals = dict.fromkeys(places, 0)
@@ -190,20 +203,21 @@ def _ends(slot: OpenSlot, columns: Columns) -> Place:
     return columns.groups[group], low, high
 
 
-def _alignment(
-    readings: Sequence[Reading], places: Mapping[int, Place], columns: Columns
-) -> tuple[dict[int, int], dict[str, str], set[tuple[int, int, str]]]:
-    """Return suspect row -> original row, column -> suspect column, and the readings listed."""
-    aligned: dict[int, int] = {}
+def _listed(
+    annex: Annex, places: Mapping[int, Place], columns: Columns
+) -> tuple[dict[str, str], set[tuple[int, int, str]]]:
+    """Return column -> suspect column, and the readings listed, each of an opened slot and an opened pair."""
+    aligned = dict(annex.pairs)
     mapped: dict[str, str] = {}
     listed: set[tuple[int, int, str]] = set()
-    for r in readings:
+    for r in annex.readings:
         members, low, high = places.get(r.address, ((), -1, -1))
         if r.own not in (low, high) or r.column not in members:
             raise EvidenceError("a reading is not of an opened slot", remedy="do not rely on it")
-        if aligned.setdefault(r.suspect_row, r.own) != r.own:
+        if aligned.get(r.suspect_row) != r.own:
             raise EvidenceError(
-                f"suspect row {r.suspect_row} is aligned to two rows", remedy="do not rely on it"
+                f"suspect row {r.suspect_row} is read against a row it is not aligned to",
+                remedy="do not rely on it",
             )
         if mapped.setdefault(r.column, r.suspect_column) != r.suspect_column:
             raise EvidenceError("a column is read from two suspect columns", remedy="do not rely on it")
@@ -213,7 +227,7 @@ def _alignment(
         listed.add(key)
     if any(name not in columns.suspect for name in mapped.values()):
         raise EvidenceError("a reading names an unknown suspect column", remedy="do not rely on it")
-    return aligned, mapped, listed
+    return mapped, listed
 
 
 class _Reader:
@@ -258,11 +272,19 @@ def recount(votes: Sequence[Vote], key: bytes, channel: bytes) -> Recount:
         cell[0] += 1
         cell[1] += symbol
     histogram = tuple((bias, weight, n, ones) for (bias, weight), (n, ones) in sorted(counts.items()))
+    return weigh(histogram)
+
+
+def weigh(histogram: Histogram) -> Recount:
+    """Return score and bound of a histogram; see `recount`."""
     coins = [Coins(bias, weight, count) for bias, weight, count, _ in histogram]
-    total = score(coins, [ones for *_, ones in histogram])
-    return Recount(histogram, total, NullLaw(coins).log10_p(total))
+    law, total = NullLaw(coins), score(coins, [ones for *_, ones in histogram])
+    return Recount(histogram, total, law.log10_raw(total), law.method)
 
 
-def adjusted(log10_p: float, keys: int, runs: int) -> float:
-    """Return log10 of p x N x 2^k, at most 0: all committed keys and runs paid for (DESIGN 4.5)."""
-    return round_up(log10_p + math.log10(max(1, keys)) + runs * math.log10(2))
+def adjusted(raw: float, keys: int, runs: int, draws: int) -> float:
+    """Return log10 of p x N x 2^k x draws, within [-30, 0]: all keys, runs and draws paid for (DESIGN 4.5, 6.5).
+
+    `raw` is not floored, so that nothing is paid on top of a floor.
+    """
+    return round_up(raw + math.log10(max(1, keys)) + runs * math.log10(2) + math.log10(draws))

@@ -13,7 +13,7 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from dataguard.evidence.display import log10_text, share_text, shown
+from dataguard.evidence.display import change_text, log10_text, share_text, shown
 from dataguard.evidence.facts import Facts
 from dataguard.evidence.figure import rank_figure
 
@@ -62,6 +62,7 @@ def _template() -> Template:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["shown"] = shown
+    environment.filters["change"] = change_text
     environment.filters["log10"] = log10_text
     environment.filters["share"] = share_text
     environment.filters["count"] = lambda number: f"{number:,}"

@@ -12,7 +12,7 @@ from functools import cached_property
 from dataguard import dsse
 from dataguard.canonical import canonical_json, parse_json
 from dataguard.errors import EvidenceError
-from dataguard.evidence import agreement, chain, recount
+from dataguard.evidence import agreement, alignment, chain, recount
 from dataguard.evidence.facts import CopyFacts, Facts, read_facts
 from dataguard.evidence.fields import Node
 from dataguard.evidence.layout import (
@@ -29,6 +29,7 @@ from dataguard.evidence.layout import (
 from dataguard.evidence.openings import Annex, read_annex
 from dataguard.evidence.prose import prose
 from dataguard.evidence.statement import PAYLOAD_TYPE, RENDERER, SCHEMA, STATUS
+from dataguard.evidence.vocabulary import check_words
 from dataguard.keys import check_commitment
 
 __all__ = [
@@ -226,9 +227,16 @@ def step_agreement(desk: Desk) -> str:
     agreement.check_fields(record, facts)
     keys = chain.count_keys(desk.chain.headers, facts.dataset.scope, record.run.seq)
     runs = chain.count_runs(desk.chain.headers, facts.dataset.scope, record.run.seq)
-    for name, stated, counted in (("hypotheses", facts.trace.hypotheses, keys), ("k", facts.trace.k, runs)):
+    all_keys = chain.count_keys(desk.chain.headers, None, record.run.seq)
+    all_runs = chain.count_runs(desk.chain.headers, None, record.run.seq)
+    for where, name, stated, counted in (
+        ("trace", "hypotheses", facts.trace.hypotheses, keys),
+        ("trace", "k", facts.trace.k, runs),
+        ("ledger", "mark_keys", facts.all_keys, all_keys),
+        ("ledger", "trace_runs", facts.all_runs, all_runs),
+    ):
         if stated != counted:
-            raise desk.statement["trace"][name].fail(f"is {stated}, but the ledger counts {counted}")
+            raise desk.statement[where][name].fail(f"is {stated}, but the ledger counts {counted}")
     c = facts.comparison
     if (c.rows_original, c.rows_suspect) != (facts.dataset.rows, facts.suspect.rows):
         raise desk.statement["comparison"]["rows"].fail("differ from dataset and suspect")
@@ -239,12 +247,14 @@ def step_agreement(desk: Desk) -> str:
 def _remarks(record: agreement.Record, facts: Facts) -> Iterator[str]:
     """Yield what is no fault but must be known to weigh a named copy."""
     if record.late_plan:
-        yield "the slot plan of this version was committed after the mark key; see the earlier versions"
+        yield (
+            "the traced version was registered after the mark key; what counts is the time of its export "
+            "to this copy, and that a time-stamp of it precedes the suspect"
+        )
     if len(facts.trace.corresponding) > 1:
         yield "one of several corresponding copies is opened; the others are asserted"
-    limits = [export.payload["alpha"].probability() for export in record.exports]
-    if any(limit < facts.trace.alpha for limit in limits):
-        yield "the limit of this run is looser than the one committed with the export"
+    if facts.copy is not None and record.limit() < facts.trace.alpha:
+        yield "the limit of this run is looser than the one committed with the export, which was applied"
 
 
 @_for_copies
@@ -279,14 +289,20 @@ def step_slots(desk: Desk) -> str:
 
 @_for_copies
 def step_suspect(desk: Desk) -> str:
-    """Step 10: check the opened suspect rows."""
-    recount.check_rows(desk.openings.suspect_rows, desk.facts.suspect.columns, numbered=True)
-    return f"{len(desk.openings.suspect_rows.leaves)} of {desk.openings.suspect_rows.size} rows opened"
+    """Step 10: check the opened suspect rows, the pairs of aligned rows, and that they resemble each other."""
+    opened, facts = desk.openings, desk.facts
+    recount.check_rows(opened.suspect_rows, facts.suspect.columns, numbered=True)
+    alignment.check_pairs(opened, facts.trace)
+    unlike = alignment.check_likeness(
+        opened, facts.comparison.columns, facts.dataset.columns, facts.suspect.columns
+    )
+    count = f"{len(opened.suspect_rows.leaves)} of {opened.suspect_rows.size} rows opened"
+    return f"{count}; {unlike} of {len(opened.pairs)} pairs agree in no column; pairs as logged"
 
 
 @_for_copies
 def step_votes(desk: Desk) -> str:
-    """Step 11: recompute the votes from rows and slots."""
+    """Step 11: recompute the votes of the opened rows and slots; how these were chosen it cannot check."""
     scheme = desk.facts.scheme
     if scheme.rule != recount.RULE:
         raise EvidenceError(f"unknown reading rule {scheme.rule[:40]!r}", remedy="use a newer dataguard")
@@ -294,7 +310,7 @@ def step_votes(desk: Desk) -> str:
     desk.votes = recount.count_votes(desk.openings, columns)
     if len(desk.votes) != desk.facts.trace.votes:
         raise EvidenceError(f"{len(desk.votes)} votes, but {desk.facts.trace.votes} are stated", where=REPORT)
-    return f"{len(desk.votes)} votes from {len(desk.openings.readings)} readings"
+    return f"{len(desk.votes)} votes from {len(desk.openings.readings)} readings within the opened rows and slots"
 
 
 @_for_copies
@@ -323,35 +339,41 @@ def step_score(desk: Desk) -> str:
 
 
 def step_bound(desk: Desk) -> str:
-    """Step 14: recompute the bound from the score, with keys and runs paid for."""
-    trace = desk.facts.trace
-    if desk.facts.copy is None:
+    """Step 14: recompute the bound from the score, with keys, runs and draws paid for."""
+    facts, trace = desk.facts, desk.facts.trace
+    if facts.copy is None:
         return NO_COPY
-    copy, found = desk.facts.copy, desk.found
-    adjusted = recount.adjusted(found.log10_p, trace.hypotheses, trace.k)
+    copy, found, draws = facts.copy, desk.found, desk.record.draws()
+    adjusted = recount.adjusted(found.raw, trace.hypotheses, trace.k, draws)
+    everything = recount.adjusted(found.raw, facts.all_keys, facts.all_runs, draws)
+    if trace.method != found.method:
+        raise EvidenceError(f"method is {found.method}, another is stated", where=REPORT)
     for name, stated, computed in (
         ("log10_p", copy.log10_p, found.log10_p),
         ("log10_p_adjusted", copy.log10_p_adjusted, adjusted),
+        ("log10_p_all_scopes", copy.log10_p_all_scopes, everything),
     ):
         if abs(stated - computed) > _TOLERANCE:
             raise EvidenceError(
                 f"{name} {stated}, recomputed {computed}", where=REPORT, remedy="do not rely on it"
             )
-    limit = math.log10(trace.alpha)
+    limit = math.log10(desk.record.limit())
     if max(adjusted, copy.log10_p_adjusted) > limit:
         raise EvidenceError(
             f"log10 p {adjusted} is above the limit {limit:.4f}", where=REPORT, remedy="name no copy"
         )
-    paid = f"{adjusted} with {trace.hypotheses} keys and 2^{trace.k}"
-    return f"log10 p {found.log10_p} for the key, {paid}; limit {limit:.4f}"
+    paid = f"{adjusted} with {trace.hypotheses} keys, 2^{trace.k} and {draws} draw(s)"
+    whole = f"{everything} with all {facts.all_keys} keys and {facts.all_runs} runs of the ledger"
+    return f"log10 p {found.log10_p} for the key, {paid}; {whole}; limit {limit:.4f}"
 
 
 def step_sentences(desk: Desk) -> str:
-    """Step 15: write the sentences again and compare."""
+    """Step 15: write the sentences again and compare; check every other word that is shown."""
     facts = desk.facts
     agreement.check_outcome(facts)
     if facts.copy is not None and not _listed(facts, facts.copy):
         raise EvidenceError("the list of recipients contradicts the opened copy", where=REPORT)
+    check_words(facts)
     if desk.statement["prose"].value != prose(facts):
         raise EvidenceError(
             "a sentence is not what the figures say", where=REPORT, remedy="do not rely on it"

@@ -44,7 +44,8 @@ FORBIDDEN: tuple[tuple[str, str], ...] = (
 
 _COMPILED = tuple((re.compile(pattern, re.IGNORECASE), reason) for pattern, reason in FORBIDDEN)
 # What stands in typographic quotation marks is somebody else's word: a file, a column, a recipient.
-_QUOTED = re.compile(r"“[^“”]{0,400}”|「[^「」]{0,400}」")
+# A name of 120 characters may be shown as eight times as many.
+_QUOTED = re.compile(r"“[^“”]{0,1400}”|「[^「」]{0,1400}」")
 _HIDDEN = re.compile(r"<(style|code|script)\b.*?</\1\s*>|<!--.*?-->", re.DOTALL | re.IGNORECASE)
 _TAG = re.compile(r"<[^>]*>")
 

@@ -180,20 +180,24 @@ def compare(
     profiles = [profile_column(c) for c in original.columns]
     findings = _findings(profiles, suspect, alignment)
     worst = max(findings, key=lambda f: f.log10_p or 0.0, default=None)
-    in_original, in_suspect = _containments(original, suspect, alignment)
+    columns = tuple(_column(original, suspect, profiles, alignment, c) for c in alignment.columns)
+    altered = any(change.kind == "near-values" for c in columns for change in c.changes)
+    in_original, in_suspect = _containments(original, suspect, alignment, altered=altered)
     same = _identical(original, suspect)
     if same:
         relation = Relation.IDENTICAL
         in_original = in_suspect = Containment(1.0, 1.0, 1.0, exact=True)
     else:
-        relation = _relation(original, suspect, alignment, in_original, in_suspect, worst, alpha)
+        # For the relation a row that was not found counts as foreign: nothing is claimed for it.
+        strict = _containments(original, suspect, alignment, altered=False)
+        relation = _relation(original, suspect, alignment, *strict, worst, alpha)
     return Comparison(
         relation,
         _table_changes(original, suspect, alignment, relation, in_suspect),
         in_original,
         in_suspect,
         RowCounts(original.rows, suspect.rows, len(alignment.suspect_row)),
-        tuple(_column(original, suspect, profiles, alignment, c) for c in alignment.columns),
+        columns,
         worst.log10_p if worst else None,
         worst.null_hypothesis
         if worst
@@ -254,9 +258,13 @@ def _row_hashes(table: CanonicalTable, positions: Sequence[int]) -> U64:
 
 
 def _containments(
-    original: CanonicalTable, suspect: CanonicalTable, alignment: Alignment
+    original: CanonicalTable, suspect: CanonicalTable, alignment: Alignment, *, altered: bool
 ) -> tuple[Containment, Containment]:
-    """Share of the original's rows found in the suspect, and of the suspect's in the original."""
+    """Share of the original's rows found in the suspect, and of the suspect's in the original.
+
+    In an altered copy a row that was not found may still be a row of the original, altered
+    in too many cells: the upper limits leave that open.
+    """
     left = _row_hashes(original, [c.original for c in alignment.columns])
     right = _row_hashes(suspect, [c.suspect for c in alignment.columns])
     open_row, open_original = np.ones(len(right), np.bool_), np.ones(len(left), np.bool_)
@@ -267,9 +275,10 @@ def _containments(
     # Rows left open on both sides with one content meet as often as the rarer side has it.
     meeting = _meeting(left[open_original], right[open_row]) if ambiguous else 0
     matched = len(np.unique(alignment.original_row))
+    unsure = suspect.rows - len(alignment.suspect_row) if altered else ambiguous
     return (
-        _containment(matched, min(meeting, ambiguous), ambiguous, original.rows),
-        _containment(len(alignment.suspect_row), min(twins, ambiguous), ambiguous, suspect.rows),
+        _containment(matched, min(meeting, ambiguous), unsure, original.rows),
+        _containment(len(alignment.suspect_row), min(twins, ambiguous), unsure, suspect.rows),
     )
 
 
@@ -280,11 +289,11 @@ def _meeting(left: U64, right: U64) -> int:
     return int(np.minimum(counts_a[i], counts_b[j]).sum())
 
 
-def _containment(found: int, twins: int, ambiguous: int, rows: int) -> Containment:
+def _containment(found: int, twins: int, unsure: int, rows: int) -> Containment:
     if rows == 0:
         return Containment(0.0, 0.0, 0.0, exact=True)
-    low, high = found / rows, min(1.0, (found + ambiguous) / rows)
-    return Containment(min(high, (found + twins) / rows), low, high, exact=ambiguous == 0)
+    low, high = found / rows, min(1.0, (found + unsure) / rows)
+    return Containment(min(high, (found + twins) / rows), low, high, exact=unsure == 0)
 
 
 # --- what was done ---------------------------------------------------------------------------------
@@ -314,7 +323,9 @@ def _table_changes(
         names = original.names[c.original], suspect.names[c.suspect]
         changes += [Change("renamed", {"from": names[0], "to": names[1]})] if names[0] != names[1] else []
     if relation in {Relation.OVERLAP, Relation.SUPERSET}:
-        changes.append(Change("mixed", {"share": 1 - in_suspect.estimate}))
+        # Only rows that are surely foreign are a mixture.
+        foreign = 1 - in_suspect.high
+        changes += [Change("mixed", {"share": foreign})] if foreign > 0 else []
     repeated = len(alignment.original_row) - len(np.unique(alignment.original_row))
     changes += [Change("duplicated", {"rows": repeated})] if repeated else []
     return tuple(changes)
@@ -346,8 +357,8 @@ def _column(
     changes = []
     if near.any():
         changes.append(
-            Change("near-values", {"share": float(near.mean()), "max": float(distance[near].max())})
+            Change("near-values", {"share": round(float(near.mean()), 4), "max": float(distance[near].max())})
         )
     if far.any():
-        changes.append(Change("far-values", {"share": float(far.mean())}))
+        changes.append(Change("far-values", {"share": round(float(far.mean()), 4)}))
     return ColumnComparison(*names, tuple(changes), float(same.mean()))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from dataguard.errors import UsageError
 
-__all__ = ["atomic_directory", "atomic_write"]
+__all__ = ["atomic_directory", "atomic_write", "sync_folder"]
 
 
 @contextlib.contextmanager
@@ -54,7 +54,7 @@ def atomic_write(path: str | os.PathLike[str], *, force: bool = False) -> Iterat
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
 
 
 @contextlib.contextmanager
@@ -89,7 +89,7 @@ def atomic_directory(path: str | os.PathLike[str], *, force: bool = False) -> It
             for folder, _, files in os.walk(temporary):
                 for file in files:
                     _sync_file(Path(folder, file))
-                _sync_folder(Path(folder))
+                sync_folder(Path(folder))
             _check_replaceable(target, force)
             if target.exists():
                 target.rename(aside)
@@ -99,7 +99,7 @@ def atomic_directory(path: str | os.PathLike[str], *, force: bool = False) -> It
                 aside.rename(target)
             shutil.rmtree(temporary, ignore_errors=True)
             raise
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
         shutil.rmtree(aside, ignore_errors=True)
 
 
@@ -159,7 +159,7 @@ def _sync_file(path: Path) -> None:
         os.close(descriptor)
 
 
-def _sync_folder(path: Path) -> None:
+def sync_folder(path: Path) -> None:
     """Make a rename durable, where the system can sync folders (Windows and some shares cannot)."""
     with contextlib.suppress(OSError):
         _sync_file(path)

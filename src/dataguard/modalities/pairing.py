@@ -74,8 +74,8 @@ def swap_plan(table: CanonicalTable, ids: U64, facts: Facts, brief: SlotBrief, l
     place = np.concatenate(places)
     if len(place) == 0:
         raise CapacityError(
-            "no column has room for a mark",
-            remedy="see the guarded columns with `dataguard register --json`, or protect fewer columns",
+            "no column has room for a mark: " + _why(facts),
+            remedy="such a table cannot be marked by exchanging values; protect fewer columns if you protected any",
         )
     address = brief.address(place, CHANNEL)
     # A collision of 64-bit addresses has a chance below n**2 / 2**65; the later slot is left out.
@@ -88,6 +88,19 @@ def swap_plan(table: CanonicalTable, ids: U64, facts: Facts, brief: SlotBrief, l
         "facts": facts.to_dict(),
     }
     return Slots(law, CHANNEL, address, brief.level(address), place, PLACE_NAMES, legend)
+
+
+def _why(facts: Facts) -> str:
+    """Return the commonest reasons for which columns are left alone, in one line."""
+    reasons: dict[str, list[str]] = {}
+    for column, reason in facts.guarded.items():
+        reasons.setdefault(reason.split(":")[0], []).append(column)
+    most = sorted(reasons.items(), key=lambda item: -len(item[1]))[:3]
+    shown = [
+        f"{', '.join(columns[:3])}{', ...' if len(columns) > 3 else ''} ({reason})"
+        for reason, columns in most
+    ]
+    return "; ".join(shown) or "too few rows differ by little"
 
 
 def _still_allowed(table: CanonicalTable, ids: U64, group: SwapGroup, frozen: Slots | None) -> I64:
@@ -104,6 +117,12 @@ def _still_allowed(table: CanonicalTable, ids: U64, group: SwapGroup, frozen: Sl
     for name in group.equal_on:
         key = table.column(name).key
         keep &= key[low] == key[high]
+    # A row found by its key may have been corrected: the two must still be unequal and near.
+    driver = table.column(group.driver).key
+    keep &= driver[low] != driver[high]
+    for name, limit in group.tolerance.items():
+        value = table.column(name).number
+        keep &= np.abs(value[low] - value[high]) <= limit * (1 + 1e-9) + 1e-12
     kept: I64 = place[keep]
     return kept
 

@@ -14,23 +14,28 @@ U64 = NDArray[np.uint64]
 
 
 def inherit_ids(old: CanonicalTable, old_ids: U64, new: CanonicalTable, next_id: int) -> U64:
-    """Return row ids of a new version: unchanged rows keep theirs, other rows get fresh ones.
+    """Return row ids of a new version: rows found in the old one keep theirs, other rows get fresh ones.
 
-    Rows that are equal in all columns the two versions share are the same row; among
-    equal rows the first inherits from the first, and so on.
+    A row is found by a key column, one whose cells are all present and distinct in both
+    versions, so that a corrected cell elsewhere does not make it another row. Without a key
+    it is found by its content in all shared columns; among equal rows the first inherits
+    from the first, and so on.
 
     Parameters
     ----------
-    old, new : CanonicalTable
+    old : CanonicalTable
     old_ids : (old rows,) uint64
+    new : CanonicalTable
     next_id : int
         First id never used in this lineage.
     """
     shared = [name for name in new.names if name in old.names]
+    by = _key_column(old, new, shared)
     ids = np.zeros(new.rows, np.uint64)
     known = np.zeros(new.rows, np.bool_)
     if shared:
-        _, code = np.unique(np.concatenate([_row_hash(t, shared) for t in (old, new)]), return_inverse=True)
+        names = [by] if by is not None else shared
+        _, code = np.unique(np.concatenate([_row_hash(t, names) for t in (old, new)]), return_inverse=True)
         before, after = (_ranked(c) for c in (code[: old.rows], code[old.rows :]))
         order = np.lexsort(before.T[::-1])
         at = _search(before[order], after)
@@ -38,6 +43,19 @@ def inherit_ids(old: CanonicalTable, old_ids: U64, new: CanonicalTable, next_id:
         ids[known] = old_ids[order[at[known]]]
     ids[~known] = next_id + np.arange(int((~known).sum()), dtype=np.uint64)
     return ids
+
+
+def _key_column(old: CanonicalTable, new: CanonicalTable, shared: list[str]) -> str | None:
+    """Return the first shared column that is a key in both versions and names mostly the same rows."""
+    for name in shared:
+        a, b = old.column(name).key, new.column(name).key
+        if (a == 0).any() or (b == 0).any():
+            continue
+        if len(np.unique(a)) == len(a) and len(np.unique(b)) == len(b):
+            common = len(np.intersect1d(a, b, assume_unique=True))
+            if common >= min(len(a), len(b)) / 2:
+                return name
+    return None
 
 
 def _row_hash(table: CanonicalTable, names: list[str]) -> U64:

@@ -18,6 +18,7 @@ from dataguard.carrier import Alignment, Distortion, Engines, Exhibit, Opening
 from dataguard.cells import Cell
 from dataguard.constraints.facts import Facts
 from dataguard.constraints.mine import mine
+from dataguard.errors import UsageError
 from dataguard.formats.edits import Moves, apply_moves
 from dataguard.formats.source import Source
 from dataguard.modalities.pairing import RULE, positions, swap_plan
@@ -27,7 +28,10 @@ from dataguard.model import VOTE_LIMIT, BiasLaw
 from dataguard.slots import Readings, SlotBrief, Slots, Votes
 from dataguard.values import CanonicalTable, canonical_table, encode_rows
 
-__all__ = ["CARRIER", "TableCarrier", "TableContent"]
+__all__ = ["CARRIER", "MAX_COLUMNS", "TableCarrier", "TableContent"]
+
+MAX_COLUMNS = 2000
+"""Facts and column matches are looked for between all pairs of columns: 5,000 take more than a minute."""
 
 I64 = NDArray[np.int64]
 U64 = NDArray[np.uint64]
@@ -64,6 +68,12 @@ class TableCarrier:
 
     def decode(self, source: Source, ids: U64 | None = None) -> TableContent:
         """Return the source as Arrow and canonical columns."""
+        if len(source.column_names) > MAX_COLUMNS:
+            raise UsageError(
+                f"{len(source.column_names):,} columns; this version handles {MAX_COLUMNS:,}",
+                where=source.name,
+                remedy="keep the columns that matter, or split the table",
+            )
         table = source.table()
         numbers = np.arange(table.num_rows, dtype=np.uint64) if ids is None else ids
         return TableContent(table, canonical_table(table), numbers)
@@ -223,9 +233,11 @@ class TableCarrier:
             slot, own = slot[match], alignment.original_row[match]
             partner = partner_of[own]
             for column in visible:
-                key = original.canonical.columns[column.original].key
-                seen = suspect.canonical.columns[column.suspect].key[alignment.suspect_row[match]]
-                says = (seen == key[partner]).astype(np.int16) - (seen == key[own]).astype(np.int16)
+                mine = original.canonical.columns[column.original]
+                theirs = suspect.canonical.columns[column.suspect]
+                rows = alignment.suspect_row[match]
+                own_seen, partner_seen = (theirs.equals(rows, mine, at) for at in (own, partner))
+                says = partner_seen.astype(np.int16) - own_seen.astype(np.int16)
                 read = np.flatnonzero(says)
                 yield column, slot[read], match[read], (says[read] * VOTE_LIMIT).astype(np.int16)
 

@@ -37,7 +37,7 @@ __all__ = [
     "verify",
 ]
 
-TYPES = ("vault-init", "registration", "mark-key", "export", "trace-run", "trace-outcome")
+TYPES = ("vault-init", "registration", "mark-key", "export", "trace-run", "trace-outcome", "key-opened")
 """Kinds of entries this program writes; others (of later programs) are read and verified all the same."""
 CHECKPOINT_TYPE = "application/vnd.dataguard.checkpoint.v1+json"
 """DSSE payload type of a signed tree head."""

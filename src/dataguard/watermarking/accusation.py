@@ -28,6 +28,10 @@ _EXPECTED_AGREEMENT = 0.75
 """Agreement a marked suspect still shows after heavy handling; below it no power is claimed."""
 
 
+_NOTHING = -2.0
+"""log10 of the best key's chance, all keys counted, above which "no mark" may be said."""
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A committed mark key.
@@ -168,27 +172,25 @@ def accuse(
     """
     law = NullLaw(coins(votes))
     total, agreeing = scores(votes, [c.key for c in candidates], channel)
-    log10_p = [law.log10_p(int(s)) for s in total]
-    adjusted = [round_up(a) for a in holm(log10_p, spent * _LOG2)]
+    raw = [law.log10_raw(int(s)) for s in total]
+    adjusted = [round_up(a) for a in holm(raw, spent * _LOG2)]
     rows = sorted(
         (
-            RecipientScore(c.recipient, c.generation, int(s), int(g), p, a)
-            for c, s, g, p, a in zip(candidates, total, agreeing, log10_p, adjusted, strict=True)
+            RecipientScore(c.recipient, c.generation, int(s), int(g), round_up(p), a)
+            for c, s, g, p, a in zip(candidates, total, agreeing, raw, adjusted, strict=True)
         ),
         key=lambda r: (r.log10_p, -r.score, r.recipient, r.generation),
     )
     named = tuple(r for r in rows if r.log10_p_adjusted <= math.log10(alpha))
     decoy_scores, _ = scores(votes, decoys, channel)
     best = law.log10_p(int(decoy_scores.max())) if len(decoys) else None
-    outcome = Outcome.CORRESPONDS if named else _negative(law, rows, len(candidates), alpha, spent)
+    outcome = Outcome.CORRESPONDS if named else _negative(law, min(raw, default=0.0), len(candidates), alpha, spent)
     return Accusation(
         outcome, named, tuple(rows), len(candidates), spent, len(votes), law.method, len(decoys), best
     )  # fmt: skip
 
 
-def _negative(
-    law: NullLaw, rows: Sequence[RecipientScore], hypotheses: int, alpha: float, spent: int
-) -> Outcome:
+def _negative(law: NullLaw, best: float, hypotheses: int, alpha: float, spent: int) -> Outcome:
     """Tell "no mark" from "cannot say": only a test with power may say that nothing is there.
 
     With three quarters of the votes agreeing a copy would have been named, and yet no
@@ -196,7 +198,7 @@ def _negative(
     """
     full = sum(abs(c.weight) * c.count * (c.bias if c.weight < 0 else ONE - c.bias) for c in law.coins)
     expected = int((2 * _EXPECTED_AGREEMENT - 1) * full)
-    needed = math.log10(alpha) - spent * _LOG2 - math.log10(max(1, hypotheses))
-    has_power = law.log10_p(expected) <= needed
-    best = min((r.log10_p_adjusted for r in rows), default=0.0)
-    return Outcome.NO_MARK if has_power and best > -2 else Outcome.INCONCLUSIVE
+    keys = math.log10(max(1, hypotheses))
+    has_power = law.log10_raw(expected) <= math.log10(alpha) - spent * _LOG2 - keys
+    # Earlier runs are not counted here: they make naming harder, and must not make "nothing there" easier.
+    return Outcome.NO_MARK if has_power and best + keys > _NOTHING else Outcome.INCONCLUSIVE
