@@ -150,7 +150,9 @@ def test_german_uniqueness_by_chance_is_no_key() -> None:
     assert found.dependencies == ()
     assert found.identities == ()
     assert {g.driver for g in found.groups if g.kind == "number"} >= {"f1", "f4", "f12"}
-    assert 2 <= sum(g.kind == "category" for g in found.groups) <= 6, "only categories that go with nothing else"
+    assert 2 <= sum(g.kind == "category" for g in found.groups) <= 6, (
+        "only categories that go with nothing else"
+    )
     assert found.guarded["f20"].startswith("label")
 
 

@@ -412,7 +412,10 @@ def test_ties_are_seen_in_general_and_in_one_level_only() -> None:
     n = 3000
     kind = g.choice(["a", "b", "c"], n, p=[0.6, 0.37, 0.03])
     amount = g.gamma(2, 10, n)
-    free = [examine("x", canonical_column(pa.array(v))) for v in (kind, amount, np.where(kind == "c", 0.0, amount))]
+    free = [
+        examine("x", canonical_column(pa.array(v)))
+        for v in (kind, amount, np.where(kind == "c", 0.0, amount))
+    ]
     classes = [binned(c) for c in free]
     assert all(c is not None for c in classes)
     own, loose, one_level = classes

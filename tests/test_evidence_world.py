@@ -45,6 +45,25 @@ SIGNER = SigningKey(bytes(range(32)))
 STRANGER = SigningKey(bytes(range(1, 33)))
 
 
+FINDINGS = (
+    Finding(
+        "rows of the suspect found in the original",
+        "leave-one-out controls, Fisher's exact test/1",
+        "the suspect's rows come from the same source as the original's, but are other rows",
+        {"rows": 66, "found": 64, "controls": 100, "controls_found": 0},
+        -30.0,
+    ),
+    Finding(
+        "agreement of the other columns in rows found by half of the columns",
+        "random re-pairing, Chatterjee 2007 and factorial moments/1",
+        "the two halves of the suspect's columns are paired at random",
+        {"rows": 133, "found": 128, "agreeing": 120, "agreeing_pairs": 900},
+        -29.5,
+    ),
+)
+"""As ``dataguard compare`` words them; the worse of the two is the comparison's."""
+
+
 @dataclass
 class World:
     """One registered dataset, three recipients, one suspect made from the first one's copy.
@@ -58,6 +77,9 @@ class World:
     recipient: str = "acme"
     alpha: float = 1e-9
     ledger_alpha: str = "1e-09"
+    export_alpha: str = "1e-09"
+    draws: int = 1
+    max_rows: int = 5000
     twist_readings: int = 0
     rng: random.Random = field(init=False)
 
@@ -177,6 +199,20 @@ class World:
         )
         return hashlib.sha256(b"dataguard/votes/1" + data).hexdigest()
 
+    def alignment_digest(self) -> str:
+        data = b"".join(
+            r.to_bytes(8, "little") + own.to_bytes(8, "little") for r, own in sorted(self.aligned.items())
+        )
+        return hashlib.sha256(b"dataguard/alignment/1" + data).hexdigest()
+
+    def counts(self) -> dict:
+        """Return the numbers of rows, as trace and ledger state them."""
+        return {
+            "suspect_rows": len(self.suspect), "examined_rows": len(self.suspect),
+            "aligned_rows": len(self.aligned), "voting_rows": len(self.aligned), "max_rows": self.max_rows,
+            "alignment_digest": self.alignment_digest(),
+        }  # fmt: skip
+
     def named(self) -> NamedCopy:
         votes, key = self.votes(), self.keys[self.recipient]
         counts: dict[tuple[int, int], list[int]] = {}
@@ -188,20 +224,23 @@ class World:
         histogram = tuple((b, w, n, k) for (b, w), (n, k) in sorted(counts.items()))
         coins = [Coins(b, w, n) for b, w, n, _ in histogram]
         total = score(coins, [k for *_, k in histogram])
-        log10_p = NullLaw(coins).log10_p(total)
+        raw = NullLaw(coins).log10_raw(total)
         readings = [r for slot, r, _ in self.readings() if slot in votes]
-        units = {row_id for slot in votes for row_id in self.places[slot][1:]}
+        units = {row_id for slot in votes for row_id in self.places[slot][1:]} | set(self.aligned.values())
         return NamedCopy(
             MarkKeyOpening(self.recipient, 1, key, self.key_salt, commit("mark-key", key, self.key_salt)),
             histogram,
             total,
-            log10_p,
-            round_up(log10_p + math.log10(3) + 2 * math.log10(2)),
+            max(-30.0, raw),
+            round_up(raw + math.log10(3) + 2 * math.log10(2) + math.log10(self.draws)),
             self.opened("rows", [self.ids.index(u) for u in units]),
             self.opened("slots", list(votes)),
             self.opened("biases", list(votes)),
-            self.opened("suspect", [r.suspect_row for r in readings]),
+            self.opened("suspect", list(self.aligned)),
             tuple(readings),
+            tuple(sorted(self.aligned.items())),
+            min(self.alpha, float(self.export_alpha)),
+            self.draws,
         )
 
     # --- ledger ---
@@ -218,6 +257,7 @@ class World:
         run = {
             **base, "suspect_sha256": "5" * 64, "suspect_rows_root": merkle.root(self.tree("suspect")).hex(),
             "votes_digest": self.digest(), "votes": len(self.votes()), "alpha": self.ledger_alpha, "mark_keys": 3,
+            **self.counts(),
         }  # fmt: skip
         return [
             ("vault-init", "", {"tool": "t"}),
@@ -236,8 +276,9 @@ class World:
                 "export", SCOPE,
                 {
                     **base, "sequence": 1, "recipient": self.recipient, "generation": 1, **roots,
-                    "mark_key_commitment": commitment, "scheme": CHANNEL.hex(), "profile": "three", "alpha": "1e-09",
-                    "canary_commitments": [], "draws": 1, "sha256": "f" * 64, "terms_sha256": None,
+                    "mark_key_commitment": commitment, "scheme": CHANNEL.hex(), "profile": "three",
+                    "alpha": self.export_alpha, "canary_commitments": [], "draws": self.draws,
+                    "sha256": "f" * 64, "terms_sha256": None,
                 },
             ),
             ("mark-key", SCOPE, self._key_entry("gamma", "a" * 64)),
@@ -292,17 +333,10 @@ class World:
                 {"recipient": "beta", "generation": 1, "log10_p": -0.3, "log10_p_adjusted": 0.0},
                 {"recipient": "gamma", "generation": 1, "log10_p": 0.0, "log10_p_adjusted": 0.0},
             ],
-            "hypotheses": 3, "aligned_rows": len(self.aligned), "votes": len(self.votes()), "k": 2,
+            "hypotheses": 3, **self.counts(), "votes": len(self.votes()), "k": 2,
             "votes_digest": self.digest(), "alpha": self.alpha, "method": "exact integer law",
             "decoys": {"n": 999, "best_log10_p": -2.9}, "canaries": {"expected": 0, "found": 0, "log10_p": None},
         }  # fmt: skip
-        finding = Finding(
-            "rows of x.csv among those of flights",
-            "rows/1",
-            "rows equal by accident only",
-            {"matched": 128, "duplicated": 0},
-            -30.0,
-        )
         return Case(
             "dataguard 0.1.0", "2026-06-01T00:00:00Z",
             {
@@ -313,26 +347,31 @@ class World:
                 "name": "x.csv", "sha256": "5" * 64, "rows": len(self.suspect), "columns": list(SUSPECT_COLUMNS),
                 "rows_root": merkle.root(self.tree("suspect")).hex(),
             },
-            self.comparison(), trace, (finding,),
+            self.comparison(), trace, FINDINGS,
             {
                 "channel": CHANNEL.hex(), "rule": "pair-swap/1", "law": LAW, "place_names": ["group", "low", "high"],
                 "groups": {str(g): list(m) for g, m in GROUPS.items()},
             },
-            named, self.ledger(outcome, payloads), ("Columns without a partner were not read.",),
+            named, self.ledger(outcome, payloads), ("public-rows", "scope"),
         )  # fmt: skip
 
     def comparison(self) -> dict:
         matched = len(self.aligned)
+        near = {"kind": "near-values", "share": 0.02, "max": 3}
         return {
-            "schema": "dataguard.compare/1", "relation": "overlap", "changes": ["reordered", {"change": "renamed"}],
+            "schema": "dataguard.compare/1", "relation": "overlap",
+            "changes": [
+                {"kind": "reordered"}, {"kind": "columns-dropped", "columns": ["id"]},
+                {"kind": "renamed", "from": "b", "to": "B"}, {"kind": "mixed", "share": 0.04},
+            ],
             "containment_original": {"estimate": matched / self.n_rows, "low": 0.9, "high": 1.0, "exact": True},
             "containment_suspect": {"estimate": 0.96, "low": None, "high": None, "exact": True},
             "rows": {"original": self.n_rows, "suspect": len(self.suspect), "matched": matched},
             "columns": [
-                {"original": o, "suspect": s, "changes": [{"step": 0.1, "change": "rounded"}], "agreement": 0.98}
+                {"original": o, "suspect": s, "agreement": 0.98, "changes": [near]}
                 for o, s in COLUMN_MAP.items()
             ],
-            "log10_p": -30.0, "null_hypothesis": "the files share no source",
+            "log10_p": -29.5, "null_hypothesis": FINDINGS[1].null_hypothesis,
         }  # fmt: skip
 
 

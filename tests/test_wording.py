@@ -79,13 +79,20 @@ def hostile() -> Case:
     evil = "\u202e<img src=x onerror=alert(1)>{{7*7}}{recipient}“stolen”\x00\n100%"
     case = World(recipient=evil).case()
     columns = [
-        {**case.comparison["columns"][0], "suspect": evil, "changes": [evil, {"change": evil, evil: [evil]}]}
+        *case.comparison["columns"],
+        {**case.comparison["columns"][0], "original": "id", "suspect": evil},
     ]
+    changes = [
+        {"kind": "renamed", "from": evil, "to": evil * 9}, {"kind": "columns-added", "columns": [evil] * 50}
+    ]  # fmt: skip
     return replace(
         case,
-        suspect={**case.suspect, "name": evil + "x" * 5000},
-        comparison={**case.comparison, "columns": columns, "null_hypothesis": evil},
-    )
+        suspect={
+            **case.suspect, "name": evil + "x" * 5000,
+            "columns": [evil if c == "extra" else c for c in case.suspect["columns"]],
+        },
+        comparison={**case.comparison, "columns": columns, "changes": changes},
+    )  # fmt: skip
 
 
 CASES = cases()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from dataguard.fingerprints.sketch import overlap
 from dataguard.formats.source import Source, open_source
 from dataguard.holdings import OpenVault
 from dataguard.modalities.discovery import carrier, detect
-from dataguard.model import COMPARE_ALPHA, Relation
+from dataguard.model import COMPARE_ALPHA, Relation, Shown
 from dataguard.registry.store import Dataset
 
 __all__ = ["ScanResult", "compare", "expand", "matches", "newest", "scan"]
@@ -49,7 +50,7 @@ def compare(
 
 
 @dataclass(frozen=True, slots=True)
-class ScanResult:
+class ScanResult(Shown):
     """Registered datasets found in one file.
 
     Attributes
@@ -127,10 +128,16 @@ def matches(
 
 
 def expand(paths: Iterable[str | os.PathLike[str]]) -> Iterator[Path]:
-    """Yield the files below folders, and files as they are, in a stable order; hidden ones are left out."""
+    """Yield the files below folders, and files as they are, in a stable order; hidden ones are left out.
+
+    A name with ``* ? [`` that is no file is a pattern, as a shell would expand it.
+    """
     for path in map(Path, paths):
         if not path.is_dir():
-            yield path
+            is_pattern = not path.exists() and any(c in str(path) for c in "*?[")
+            # Path.glob wants a folder and a relative pattern; what a user types is one string.
+            names = sorted(glob.glob(str(path), recursive=True)) if is_pattern else [str(path)]  # noqa: PTH207
+            yield from map(Path, names)
             continue
         for found in sorted(path.rglob("*")):
             inside = found.relative_to(path).parts

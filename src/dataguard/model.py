@@ -12,6 +12,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from html import escape
 from typing import Any
 
 __all__ = [
@@ -26,8 +27,10 @@ __all__ = [
     "Finding",
     "Outcome",
     "Relation",
+    "Shown",
     "bias_leaf",
     "document",
+    "html_table",
     "plain",
     "slot_leaf",
 ]
@@ -162,6 +165,32 @@ def _without_nan(value: object) -> object:
     if isinstance(value, list):
         return [_without_nan(v) for v in value]
     return None if isinstance(value, float) and math.isnan(value) else value
+
+
+class Shown:
+    """Gives a result a notebook display made from its JSON document."""
+
+    __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        return html_table(self.to_dict())  # type: ignore[attr-defined]
+
+
+def html_table(value: object) -> str:
+    """Return a JSON document as nested HTML tables; all text is escaped."""
+    if isinstance(value, Mapping):
+        rows = "".join(
+            f"<tr><th>{escape(str(k))}</th><td>{html_table(v)}</td></tr>" for k, v in value.items()
+        )
+        return f"<table>{rows}</table>"
+    if isinstance(value, list):
+        shown = value[:_MOST_SHOWN]
+        more = f"<li>and {len(value) - len(shown)} more</li>" if len(value) > len(shown) else ""
+        return "<ul>" + "".join(f"<li>{html_table(v)}</li>" for v in shown) + more + "</ul>"
+    return escape("" if value is None else str(value))
+
+
+_MOST_SHOWN = 20
 
 
 def slot_leaf(address: int, place: Sequence[int]) -> bytes:

@@ -26,7 +26,7 @@ from dataguard.formats.source import FORMAT_OF_SUFFIX, open_source
 from dataguard.formats.write import write_marked
 from dataguard.holdings import OpenVault
 from dataguard.modalities.discovery import carrier
-from dataguard.model import TRACE_ALPHA, document
+from dataguard.model import TRACE_ALPHA, Shown, document
 from dataguard.registry.store import Dataset, Export, MarkKey, Recipient
 from dataguard.slots import Slots, tally
 from dataguard.stats import NullLaw
@@ -34,11 +34,11 @@ from dataguard.watermarking.accusation import coins, scores
 from dataguard.watermarking.forecast import Forecast, forecast
 from dataguard.watermarking.symbols import symbols
 
-__all__ = ["Exported", "commit_recipient", "protect"]
+__all__ = ["Exported", "check_target", "commit_recipient", "protect"]
 
 
 @dataclass(frozen=True, slots=True)
-class Exported:
+class Exported(Shown):
     """One marked export.
 
     Attributes
@@ -110,7 +110,7 @@ def protect(
     """
     target = Path(out)
     _check_recipient(recipient)
-    _check_target(target, force)
+    check_target(target, force)
     if expires is not None:
         _check_date(expires)
     meta = {"terms_sha256": _file_digest(terms) if terms is not None else None, "expires": expires}
@@ -184,7 +184,7 @@ def _log_export(
     return export_id
 
 
-def _check_target(target: Path, force: bool) -> None:
+def check_target(target: Path, force: bool) -> None:
     """Refuse an output that could not be written, before anything is logged."""
     if target.suffix.lower() not in FORMAT_OF_SUFFIX:
         raise UsageError(

@@ -16,23 +16,23 @@ from dataguard import keys
 from dataguard._version import VERSION
 from dataguard.canonical import canonical_json
 from dataguard.carrier import Carrier
-from dataguard.errors import UsageError
+from dataguard.errors import CapacityError, UsageError
 from dataguard.fingerprints.engines import default_engines
 from dataguard.formats.source import Source, open_source
 from dataguard.holdings import OpenVault, save
 from dataguard.modalities.discovery import carrier, detect
-from dataguard.model import LEVELS, BiasLaw, document, plain
+from dataguard.model import LEVELS, BiasLaw, Shown, document, plain
 from dataguard.registry.store import Dataset, Fingerprint
 from dataguard.slots import Slots
 from dataguard.trees import build_trees
 from dataguard.watermarking.forecast import forecast
-from dataguard.watermarking.symbols import SlotKeys, brief
+from dataguard.watermarking.symbols import SlotKeys, brief, symbols
 
 __all__ = ["Registered", "register"]
 
 
 @dataclass(frozen=True, slots=True)
-class Registered:
+class Registered(Shown):
     """A registered dataset version.
 
     Attributes
@@ -108,6 +108,7 @@ def register(
         first_new=next_id,
     )
     plan = handler.slots(content, made, law)
+    _try_out(handler, content, plan, secret, name)
     ids = handler.ids(content)
     folder = vault.fresh_folder(lineage, version)
     reference = save(folder, source, ids, plan, keep=keep)
@@ -135,6 +136,19 @@ def register(
         vault.store.add_fingerprint(Fingerprint(record.id, "columns/1", print_))
         vault.append("registration", keys.scope_pseudonym(secret), _payload(record, names, law, plan))
     return Registered(name, version, handler.kind, rows, len(names), digest, _capacity(plan, rows))
+
+
+def _try_out(handler: Carrier[Any], content: Any, plan: Slots, secret: bytes, name: str) -> None:
+    """Mark a copy for nobody and measure it: a table that cannot be marked is refused now, not at each export."""
+    key = keys.decoy_mark_key(keys.decoy_seed(secret), 0)
+    own = symbols(key, plan.address, plan.bias, plan.channel)
+    broken = handler.distortion(content, plan, handler.embed(content, plan, own)).broken
+    if broken:
+        raise CapacityError(
+            f"marked copies would break the distortion contract: {broken[0]}",
+            where=name,
+            remedy="protect one of the columns named (--protect-columns), or lower its --tolerance",
+        )
 
 
 def _continue(

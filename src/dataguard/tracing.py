@@ -23,7 +23,7 @@ from dataguard.formats.source import Source, open_source
 from dataguard.holdings import Holding, OpenVault
 from dataguard.investigate import matches, newest
 from dataguard.modalities.discovery import carrier
-from dataguard.model import COMPARE_ALPHA, TRACE_ALPHA, Outcome
+from dataguard.model import COMPARE_ALPHA, TRACE_ALPHA, Outcome, Shown
 from dataguard.registry import ledger
 from dataguard.registry.commitments import Tree
 from dataguard.registry.store import Dataset, MarkKey, Run
@@ -46,7 +46,7 @@ DECOYS = 999
 
 
 @dataclass(frozen=True, slots=True)
-class TraceResult:
+class TraceResult(Shown):
     """Which copies a suspect corresponds to.
 
     Attributes
@@ -128,18 +128,6 @@ class TraceResult:
             "decoys": {"n": a.decoys, "best_log10_p": a.best_decoy_log10_p},
             "canaries": {"expected": 0, "found": 0, "log10_p": None},
         }  # fmt: skip
-
-    def _repr_html_(self) -> str:
-        from html import escape
-
-        rows = "".join(
-            f"<tr><td>{escape(r.recipient)}</td><td>{r.agreeing}</td><td>{r.log10_p_adjusted:.1f}</td></tr>"
-            for r in self.accusation.recipients[:10]
-        )
-        return (
-            f"<p><b>{escape(str(self.outcome))}</b>: {self.accusation.votes} votes from {self.voting_rows} rows</p>"
-            f"<table><tr><th>recipient</th><th>agreeing</th><th>log10 p, adjusted</th></tr>{rows}</table>"
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ def command(original: str, suspect: str, alpha: float, as_json: bool, quiet: boo
     from dataguard.investigate import compare
 
     options.note(f"comparing {original} with {suspect}", quiet=quiet or as_json)
-    result = compare(original, suspect, alpha=alpha)
+    result = compare(options.input_path(original), options.input_path(suspect), alpha=alpha)
     document = result.to_dict()
     if as_json:
         options.print_json(document)
@@ -37,15 +37,15 @@ def command(original: str, suspect: str, alpha: float, as_json: bool, quiet: boo
 def show(document: dict[str, Any]) -> None:
     """Print a comparison for people."""
     rows = document["rows"]
-    click.echo(f"relation: {document['relation']}")
-    click.echo(
+    options.say(f"relation: {document['relation']}")
+    options.say(
         f"{rows['matched']:,} of {rows['suspect']:,} suspect rows correspond to rows of the original "
         f"({rows['original']:,} rows)"
     )
     for key, what in (("containment_original", "of the original is in the suspect"),
                       ("containment_suspect", "of the suspect is in the original")):  # fmt: skip
         c = document[key]
-        click.echo(
+        options.say(
             f"{100 * c['estimate']:.2f} % {what}"
             + ("" if c["exact"] else f" ({100 * c['low']:.2f} to {100 * c['high']:.2f} %)")
         )
@@ -66,9 +66,9 @@ def show(document: dict[str, Any]) -> None:
     if renamed:
         done.append(f"{renamed} columns renamed")
     if done:
-        click.echo("done to the table: " + "; ".join(done))
+        options.say("done to the table: " + "; ".join(done))
     if document["log10_p"] is not None:
-        click.echo(f"log10 p {document['log10_p']:.1f}, if {document['null_hypothesis']}")
+        options.say(f"log10 p {document['log10_p']:.1f}, if {document['null_hypothesis']}")
 
 
 def _change(change: dict[str, Any]) -> str:

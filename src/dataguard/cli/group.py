@@ -43,20 +43,24 @@ class LazyGroup(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
+_HELP = """Share data without fear: mark each recipient's copy, find leaks, trace them, prove it.
+
+\b
+Provider      init, register, protect, ledger
+Investigator  compare, scan, trace
+Counsel       report, verify
+
+Exit codes: 0 done or nothing found, 1 something found, 2 bad input,
+3 evidence not trusted, 4 some files unread, 130 interrupted.
+"""
+
+
 @click.group(
     cls=LazyGroup,
+    help=_HELP,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Start with: dataguard demo",
 )
 @click.version_option(package_name="dataguard", prog_name="dataguard")
 def cli() -> None:
-    r"""Share data without fear: mark each recipient's copy, find leaks, trace them, prove it.
-
-    \b
-    Provider      init, register, protect, ledger
-    Investigator  compare, scan, trace
-    Counsel       report, verify
-
-    Exit codes: 0 done or nothing found, 1 something found, 2 bad input,
-    3 evidence not trusted, 4 some files unread, 130 interrupted.
-    """
+    """Run a dataguard command."""

@@ -31,8 +31,8 @@ def command(vault: str | None, as_json: bool, quiet: bool) -> None:
     if as_json:
         options.print_json(document)
         return
-    click.echo(f"vault       {document['vault']}")
-    click.echo(f"public key  {document['public_key']}")
+    options.say(f"vault       {document['vault']}")
+    options.say(f"public key  {document['public_key']}")
     options.note(
         "Back up this folder, its keys above all; keep the public key where others can see it.", quiet=quiet
     )

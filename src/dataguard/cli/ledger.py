@@ -20,8 +20,10 @@ def command() -> None:
 @command.command("show", epilog="Example: dataguard ledger show --json")
 @options.vault_option
 @options.json_option
-def show(vault: str | None, as_json: bool) -> None:
+@options.quiet_option
+def show(vault: str | None, as_json: bool, quiet: bool) -> None:
     """List registrations, mark-key commitments, exports and trace runs."""
+    del quiet  # nothing is said on stderr
     with options.open_vault(vault) as opened:
         entries, root = opened.ledger_entries(), opened.ledger_root()
     shown = [
@@ -46,7 +48,7 @@ def show(vault: str | None, as_json: bool) -> None:
             for e in entries
         ],
     )
-    click.echo(f"{len(entries)} entries, root {root}")
+    options.say(f"{len(entries)} entries, root {root}")
 
 
 def _brief(payload: Any) -> dict[str, Any]:
@@ -66,8 +68,10 @@ def _detail(entry: Any) -> str:
 @command.command("checkpoint", epilog="Example: dataguard ledger checkpoint --json > checkpoint.json")
 @options.vault_option
 @options.json_option
-def checkpoint(vault: str | None, as_json: bool) -> None:
-    """Sign the ledger's size and root; hand the statement to a witness or a time-stamp service."""
+@options.quiet_option
+def checkpoint(vault: str | None, as_json: bool, quiet: bool) -> None:
+    """Sign size and root, for a witness or time-stamp service."""
+    del quiet
     with options.open_vault(vault) as opened:
         made = opened.ledger_checkpoint()
     document = {
@@ -77,14 +81,16 @@ def checkpoint(vault: str | None, as_json: bool) -> None:
     if as_json:
         options.print_json(document)
     else:
-        click.echo(f"{made.size} entries, root {made.root}, {made.time}")
+        options.say(f"{made.size} entries, root {made.root}, {made.time}")
 
 
 @command.command("verify", epilog="Example: dataguard ledger verify")
 @options.vault_option
 @options.json_option
-def verify(vault: str | None, as_json: bool) -> None:
+@options.quiet_option
+def verify(vault: str | None, as_json: bool, quiet: bool) -> None:
     """Recompute every leaf, root and checkpoint."""
+    del quiet
     with options.open_vault(vault) as opened:
         steps, size, root = opened.ledger_verify(), len(opened.ledger_headers()), opened.ledger_root()
     trusted = all(s.ok for s in steps)
@@ -95,7 +101,7 @@ def verify(vault: str | None, as_json: bool) -> None:
         })  # fmt: skip
     else:
         for step in steps:
-            click.echo(f"{step.n:>3} {'ok' if step.ok else 'NO':<3} {step.name}: {step.detail}")
+            options.say(f"{step.n:>3} {'ok' if step.ok else 'NO':<3} {step.name}: {step.detail}")
     raise click.exceptions.Exit(0 if trusted else 3)
 
 
@@ -103,9 +109,11 @@ def verify(vault: str | None, as_json: bool) -> None:
 @click.option("-o", "--out", type=click.Path(), help="File to write [default: stdout].")
 @options.vault_option
 @options.json_option
+@options.quiet_option
 @options.force_option
-def export(out: str | None, vault: str | None, as_json: bool, force: bool) -> None:
-    """Write the headers: enough to recompute the root and count entries, and nothing about recipients."""
+def export(out: str | None, vault: str | None, as_json: bool, quiet: bool, force: bool) -> None:
+    """Write the headers: enough to recompute the root, nothing of recipients."""
+    del quiet
     import json
 
     from dataguard.formats.atomic import atomic_write
@@ -119,4 +127,4 @@ def export(out: str | None, vault: str | None, as_json: bool, force: bool) -> No
         return
     with atomic_write(Path(out), force=force) as file:
         file.write(json.dumps(document, ensure_ascii=False).encode())
-    click.echo(f"{out}: {len(headers)} headers")
+    options.say(f"{out}: {len(headers)} headers")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from pathlib import Path
 
 import click
 
+from dataguard.cli import options
 from dataguard.cli.group import cli
 from dataguard.errors import DataguardError
 
@@ -22,19 +24,32 @@ def main() -> None:
     except click.exceptions.Exit as stop:
         code = stop.exit_code
     except click.ClickException as error:
-        error.show()
+        context = getattr(error, "ctx", None)
+        where = context.command_path if context else "dataguard"
+        options.complain(f"{error.format_message().rstrip('.')}; see `{where} --help`")
         code = 2
     except DataguardError as error:
-        click.echo(f"dataguard: error: {error}", err=True)
+        options.complain(str(error))
         code = 2
     except (KeyboardInterrupt, click.Abort):
         click.echo("dataguard: interrupted; nothing half-written was left behind", err=True)
         code = 130
+    except SystemExit:
+        # click's own answer to a reader that went away (a pipe into `head`): no finding and no error of ours.
+        code = _quietly(0)
     except BrokenPipeError:
-        # The reader went away (a pipe into `head`): no error of ours; keep the interpreter from complaining.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
+        code = _quietly(0)
+    except OSError as error:
+        options.complain(f"{error.strerror or error}; free space or permissions may help")
+        code = _quietly(2)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _quietly(code: int) -> int:
+    """Point stdout at nothing, so that the interpreter's last flush cannot fail, and return `code`."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code
 
 
 def _use_kernel_cache() -> None:

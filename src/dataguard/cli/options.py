@@ -11,9 +11,11 @@ from typing import Any, TypeVar
 
 import click
 
+from dataguard.errors import UsageError
+
 __all__ = [
-    "exit_zero_option", "force_option", "found", "json_option", "note", "open_vault", "print_json",
-    "quiet_option", "table", "vault_folder", "vault_option",
+    "complain", "exit_zero_option", "force_option", "found", "input_path", "json_option", "note", "open_vault",
+    "print_json", "quiet_option", "say", "table", "vault_folder", "vault_option",
 ]  # fmt: skip
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -49,7 +51,44 @@ def print_json(document: Mapping[str, Any]) -> None:
 def note(text: str, *, quiet: bool = False) -> None:
     """Write a line for people on stderr."""
     if not quiet:
-        click.echo(text, err=True)
+        click.echo(_printable(text), err=True)
+
+
+def say(text: str) -> None:
+    """Write a line that may hold foreign text (file, column, recipient names) on stdout."""
+    click.echo(_printable(text))
+
+
+def complain(text: str) -> None:
+    """Write the one line of an error on stderr."""
+    click.echo(f"dataguard: error: {_printable(text)}", err=True)
+
+
+def input_path(given: str) -> str:
+    """Return a path to read: the one given, or for ``-`` a temporary file with what stdin holds.
+
+    Raises
+    ------
+    UsageError
+        stdin is empty.
+    """
+    if given != "-":
+        return given
+    import atexit
+    import shutil
+    import tempfile
+
+    head = sys.stdin.buffer.read(4)
+    if not head:
+        raise UsageError("stdin is empty", where="-", remedy="pipe a file into it")
+    suffix = ".parquet" if head == b"PAR1" else ".csv.gz" if head[:2] == b"\x1f\x8b" else ".csv"
+    folder = Path(tempfile.mkdtemp(prefix="dataguard-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    spooled = folder / f"stdin{suffix}"
+    with spooled.open("wb") as file:
+        file.write(head)
+        shutil.copyfileobj(sys.stdin.buffer, file)
+    return str(spooled)
 
 
 def found(code: int, *, exit_zero: bool) -> None:

@@ -56,9 +56,10 @@ def command(
     The ledger entry is made before any marked byte is released; a mark that does not
     read back, or would break the distortion contract, is refused.
     """
+    from dataguard.protect import check_target
+
     del profile  # one law so far; the export records it
-    if Path(out).exists() and not force:
-        raise UsageError("exists already", where=out, remedy="choose another name or pass --force")
+    check_target(Path(out), force)
     with _vault_for(name, vault) as opened:
         dataset = _registered(opened, name)
         options.note(f"marking {dataset} for {recipient}", quiet=quiet or as_json)
@@ -69,17 +70,17 @@ def command(
     if as_json:
         options.print_json(document)
         return
-    click.echo(f"{done.out}: {done.slots_marked:,} slots marked for {recipient}")
+    options.say(f"{done.out}: {done.slots_marked:,} slots marked for {recipient}")
     options.table(
         ["column", "changed", "mean (sd)", "max (sd)", "max", "KS", "same values"],
         distortion_rows(document["distortion"]["rows"]),
     )
     d = done.distortion
-    click.echo(
+    options.say(
         f"largest change of a correlation {d.correlation:.4f}; facts newly violated {sum(d.violations.values())}"
     )
-    click.echo(f"smallest traceable leak: about {done.forecast.rows} unchanged rows")
-    click.echo(f"sha256 {done.sha256}")
+    options.say(f"smallest traceable leak: about {done.forecast.rows} unchanged rows")
+    options.say(f"sha256 {done.sha256}")
 
 
 def _vault_for(name: str, given: str | None) -> Any:
@@ -87,6 +88,9 @@ def _vault_for(name: str, given: str | None) -> Any:
 
     folder = options.vault_folder(given)
     if not (folder / "vault.json").exists() and Path(name).is_file():
+        from dataguard.formats.source import open_source
+
+        open_source(name)  # a file that cannot be read must not leave a vault behind
         options.note(f"made a new vault in {folder}: back it up")
         return Vault.create(folder)
     return Vault.open(folder)

@@ -57,14 +57,14 @@ def command(
     with options.open_vault(vault) as opened:
         options.note(f"reading {data}", quiet=quiet or as_json)
         done = opened.register(
-            data, name=name, kind=kind, keep=not no_keep,
+            options.input_path(data), name=name, kind=kind, keep=not no_keep,
             protect_columns=columns, tolerance=parse_tolerance(tolerance),
         )  # fmt: skip
     if as_json:
         options.print_json(done.to_dict())
         return
     capacity = done.capacity
-    click.echo(
+    options.say(
         f"{done.dataset} version {done.version}: {done.rows:,} rows x {done.columns} columns, {done.kind}"
     )
     options.table(
@@ -80,7 +80,7 @@ def command(
             quiet=quiet,
         )
     f = capacity["forecast"]
-    click.echo(
+    options.say(
         f"smallest traceable leak: about {f['rows']} unchanged rows "
         f"({f['votes_needed']} readable slots, {f['recipients']:,} recipients, error {f['alpha']:g})"
     )

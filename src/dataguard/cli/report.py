@@ -26,11 +26,13 @@ def command(
     """Trace SUSPECT and write a signed evidence bundle (report.html, report.json, ...), status DRAFT."""
     with options.open_vault(vault) as opened:
         options.note(f"tracing {suspect} and writing {out}", quiet=quiet or as_json)
-        written = opened.report(suspect, out=out, dataset=dataset, alpha=alpha, force=force)
+        written = opened.report(
+            options.input_path(suspect), out=out, dataset=dataset, alpha=alpha, force=force
+        )
     if as_json:
         options.print_json(written.to_dict())
         return
-    click.echo(f"{written.path}: {written.findings} findings, status {written.status}")
+    options.say(f"{written.path}: {written.findings} findings, status {written.status}")
     for name in written.files:
-        click.echo(f"  {name}")
+        options.say(f"  {name}")
     options.note("Re-check it anywhere: dataguard verify " + str(written.path), quiet=quiet)

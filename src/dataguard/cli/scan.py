@@ -35,12 +35,12 @@ def command(
                 options.note(f"not read: {result.skipped}", quiet=quiet)
             for match in () if as_json else result.matches:
                 share = match["containment_suspect"]["estimate"]
-                click.echo(
+                options.say(
                     f"{result.path}: {match['dataset']} (version {match['version']}), "
                     f"{100 * share:.1f} % of the file's rows, log10 p {match['log10_p']}"
                 )
     if not matched and not as_json:
-        click.echo(
+        options.say(
             f"no registered dataset found in {read} files"
             + (f"; {unread} could not be read" if unread else "")
         )

@@ -32,7 +32,7 @@ def command(
     """Say whose copy SUSPECT corresponds to, with a bound on the chance of naming a copy wrongly."""
     with options.open_vault(vault) as opened:
         options.note(f"tracing {suspect}", quiet=quiet or as_json)
-        result = opened.trace(suspect, dataset=dataset, alpha=alpha)
+        result = opened.trace(options.input_path(suspect), dataset=dataset, alpha=alpha)
     if as_json:
         options.print_json(result.to_dict())
     else:
@@ -43,8 +43,8 @@ def command(
 def show(result: Any) -> None:
     """Print a trace for people."""
     a = result.accusation
-    click.echo(f"{result.outcome}" + "".join(f": the copy of {name}" for name in result.corresponding))
-    click.echo(
+    options.say(f"{result.outcome}" + "".join(f": the copy of {name}" for name in result.corresponding))
+    options.say(
         f"{result.aligned_rows:,} of {result.examined_rows:,} rows aligned to {result.dataset!r}, "
         f"{a.votes:,} slots read, {a.hypotheses:,} committed keys scored"
     )
@@ -56,8 +56,8 @@ def show(result: Any) -> None:
         ],
     )
     if a.best_decoy_log10_p is not None:
-        click.echo(f"best of {a.decoys} keys never issued: log10 p {a.best_decoy_log10_p:.1f}")
+        options.say(f"best of {a.decoys} keys never issued: log10 p {a.best_decoy_log10_p:.1f}")
     spent = (
         "same test as an earlier run, nothing spent" if result.repeated else f"run {a.spent} on this dataset"
     )
-    click.echo(f"named at {result.alpha:g} over all keys and runs ({spent})")
+    options.say(f"named at {result.alpha:g} over all keys and runs ({spent})")

@@ -215,7 +215,12 @@ def check_annex(annex: Annex, record: Record, facts: Facts) -> None:
         ("rows", annex.rows, facts.dataset.rows, registration["rows_root"]),
         ("slots", annex.slots, slots, registration["slots_root"]),
         ("biases", annex.biases, slots, registration["bias_root"]),
-        ("suspect rows", annex.suspect_rows, facts.trace.suspect_rows, record.run.payload["suspect_rows_root"]),
+        (
+            "suspect rows",
+            annex.suspect_rows,
+            facts.trace.suspect_rows,
+            record.run.payload["suspect_rows_root"],
+        ),
     ):
         if opened.size != size or opened.root != root.hex(32):
             raise EvidenceError(f"opened {what} are not of the committed tree", remedy="do not rely on them")

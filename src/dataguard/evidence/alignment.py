@@ -84,7 +84,9 @@ def check_likeness(
         for row, own in annex.pairs
     )
     if MOST_UNLIKE * unlike > len(annex.pairs):
-        raise _refuse(f"aligned rows do not resemble each other: {unlike} of {len(annex.pairs)} agree nowhere")
+        raise _refuse(
+            f"aligned rows do not resemble each other: {unlike} of {len(annex.pairs)} agree nowhere"
+        )
     return unlike
 
 

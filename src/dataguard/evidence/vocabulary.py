@@ -18,7 +18,9 @@ from dataguard.model import Relation
 __all__ = ["check_words", "trace_finding"]
 
 _TOLERANCE = 2e-4
-_TOOL = re.compile(r"dataguard [0-9]{1,4}(?:\.[0-9]{1,4}){1,3}(?:\.?(?:a|b|rc|dev|post)[0-9]{1,4})?", re.ASCII)
+_TOOL = re.compile(
+    r"dataguard [0-9]{1,4}(?:\.[0-9]{1,4}){1,3}(?:\.?(?:a|b|rc|dev|post)[0-9]{1,4})?", re.ASCII
+)
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?Z", re.ASCII)
 _TOKEN = re.compile(r"[a-z][a-z0-9]{0,15}(?:-[a-z0-9]{1,15}){0,2}")
 

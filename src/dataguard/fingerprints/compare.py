@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from dataguard.carrier import Alignment, ColumnMatch
 from dataguard.fingerprints.contrasts import other_rows, random_pairing
 from dataguard.fingerprints.profiles import ColumnProfile, profile_column
-from dataguard.model import Finding, Relation, plain
+from dataguard.model import Finding, Relation, Shown, plain
 from dataguard.values import CanonicalTable, mix64
 
 __all__ = ["WITHIN", "Change", "ColumnComparison", "Comparison", "Containment", "RowCounts", "compare"]
@@ -111,7 +111,7 @@ class ColumnComparison:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(Shown):
     """The outcome of comparing a suspect with an original.
 
     Attributes

@@ -52,10 +52,11 @@ def measure(
         for name in before.names
         if name not in names and not np.array_equal(before.column(name).key, after.column(name).key)
     ]
-    correlation = _correlation_change(before, after, names)
+    correlation, pair = _correlation_change(before, after, names)
     if correlation > MAX_CORRELATION_CHANGE:
         broken.append(
-            f"a correlation moved by {correlation:.4f}, at most {MAX_CORRELATION_CHANGE} is allowed"
+            f"the correlation of {pair[0]} and {pair[1]} moved by {correlation:.4f}, "
+            f"at most {MAX_CORRELATION_CHANGE} is allowed"
         )
     new = violations(facts, before, after)
     broken += [f"{fact}: {count} new violations" for fact, count in new.items() if count]
@@ -90,13 +91,17 @@ def _ks(a: F64, b: F64) -> float:
     return float(np.abs(below_a - below_b).max())
 
 
-def _correlation_change(before: CanonicalTable, after: CanonicalTable, marked: Sequence[str]) -> float:
-    """Return the largest change of a Pearson correlation, missing cells at the column's mean."""
+def _correlation_change(
+    before: CanonicalTable, after: CanonicalTable, marked: Sequence[str]
+) -> tuple[float, tuple[str, str]]:
+    """Return the largest change of a Pearson correlation and whose it is; missing cells count as the mean."""
     numeric = [n for n, c in zip(before.names, before.columns, strict=True) if c.kind in ("number", "time")]
     if len(numeric) < 2 or not set(numeric) & set(marked):
-        return 0.0
+        return 0.0, ("", "")
     old, new = (_correlations(t, numeric) for t in (before, after))
-    return float(np.abs(old - new).max())
+    change = np.abs(old - new)
+    row, column = np.unravel_index(int(change.argmax()), change.shape)
+    return float(change.max()), (numeric[int(row)], numeric[int(column)])
 
 
 def _correlations(table: CanonicalTable, names: Sequence[str]) -> F64:

@@ -184,7 +184,9 @@ def accuse(
     named = tuple(r for r in rows if r.log10_p_adjusted <= math.log10(alpha))
     decoy_scores, _ = scores(votes, decoys, channel)
     best = law.log10_p(int(decoy_scores.max())) if len(decoys) else None
-    outcome = Outcome.CORRESPONDS if named else _negative(law, min(raw, default=0.0), len(candidates), alpha, spent)
+    outcome = (
+        Outcome.CORRESPONDS if named else _negative(law, min(raw, default=0.0), len(candidates), alpha, spent)
+    )
     return Accusation(
         outcome, named, tuple(rows), len(candidates), spent, len(votes), law.method, len(decoys), best
     )  # fmt: skip
