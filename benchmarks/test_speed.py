@@ -28,7 +28,7 @@ def suspect(case):
     return CARRIER.take(case.copy(3), np.random.default_rng(1).permutation(27_004)[:1000])
 
 
-def test_canonical(benchmark, case) -> None:
+def test_canonical(benchmark) -> None:
     table = open_source(FLIGHTS).table()
     assert benchmark(canonical_table, table).rows == 27_004
 

@@ -12,7 +12,7 @@ from dataguard.evidence import recount
 from dataguard.evidence.bundle import compose
 from dataguard.evidence.case import Case
 from dataguard.stats import Coins, NullLaw
-from test_evidence_world import SIGNER, World, check, failures
+from test_evidence_world import SIGNER, World, check, failures, resign
 
 
 def named(case: Case, **changes) -> Case:
@@ -116,7 +116,7 @@ def test_paying_on_the_floor_is_found_as_another_number() -> None:
 
 def test_adjustment_starts_below_the_floor_and_ends_on_it() -> None:
     assert recount.adjusted(-40.0, 1, 0, 1) == -30.0
-    assert recount.adjusted(-40.0, 1000, 10, 1) == pytest.approx(-40 + 3 + 10 * math.log10(2), abs=2e-4)
+    assert recount.adjusted(-40.0, 1000, 30, 1) == pytest.approx(-40 + 3 + 30 * math.log10(2), abs=2e-4)
     assert recount.adjusted(-40.0, 10, 0, 10**20) == pytest.approx(-19.0, abs=2e-4)
     assert recount.adjusted(-1.0, 1000, 3, 1) == 0.0
 
@@ -148,8 +148,6 @@ def test_keys_and_runs_of_all_groups_are_stated_with_their_bound() -> None:
 def test_a_figure_of_all_groups_that_is_not_so_is_found(
     place: str, name: str, value: object, step: int
 ) -> None:
-    from test_evidence_world import resign
-
     files = compose(World().case(), SIGNER)
     statement = json.loads(files["report.json"])
     assert statement[place][name] != value

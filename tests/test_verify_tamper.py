@@ -160,7 +160,7 @@ def test_json_nested_too_deeply_is_no_bundle(files: dict[str, bytes], name: str)
 def test_a_bundle_is_written_whole_and_never_over_another(tmp_path: Path) -> None:
     case, out = World().case(), tmp_path / "bundle"
     written = write_bundle(case, out, SIGNER)
-    assert (written.path, written.status, written.findings) == (out, "DRAFT", 1)
+    assert (written.path, written.status, written.findings) == (out, "DRAFT", 3)
     on_disk = sorted(p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file())
     assert written.files == tuple(on_disk) == tuple(sorted(REQUIRED))
     assert verify(out, public_key=SIGNER.public_bytes).trusted
