@@ -301,3 +301,48 @@ def test_module_entry_point_and_fast_help() -> None:
     )
     assert done.returncode == 0
     assert "dataguard demo" in done.stdout
+
+
+# --- pipes --------------------------------------------------------------------------------------
+
+
+def piped(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    line = command.replace("dataguard", f"{sys.executable} -m dataguard")
+    return subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=120, cwd=folder)
+
+
+def test_stdin_is_read_as_what_it_is(run, shared_out, small, tmp_path) -> None:
+    done = piped(f"cat {shared_out} | dataguard compare {small} - --json", tmp_path)
+    assert done.returncode == 1, done.stderr
+    assert json.loads(done.stdout)["rows"]["matched"] == 90
+    empty = piped(f"dataguard compare {small} - < /dev/null", tmp_path)
+    assert (empty.returncode, "stdin is empty" in empty.stderr) == (2, True)
+
+
+def test_a_reader_that_goes_away_is_no_finding(run, small, tmp_path) -> None:
+    run("init")
+    done = piped("dataguard ledger show | true; echo ${PIPESTATUS[0]}", tmp_path)
+    assert done.stdout.strip() == "0"
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a full disk")
+def test_a_full_disk_is_one_line(run, small, tmp_path) -> None:
+    run("init")
+    done = piped("dataguard ledger show > /dev/full", tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.strip().splitlines() == [done.stderr.strip()]
+
+
+def test_patterns_are_expanded_and_hidden_folders_left_out(run, shared_out) -> None:
+    done = run("scan", "fou*.parquet", "--json")
+    assert [Path(json.loads(line)["path"]).name for line in done.out.splitlines()] == ["found.parquet"]
+    everything = run("scan", ".", "--json")
+    assert ".dataguard" not in everything.out
+
+
+def test_foreign_names_cannot_steer_the_terminal(run) -> None:
+    run("init")
+    done = run("register", "na\x1b[31m.csv", "--name", "x")
+    assert "\x1b" not in done.err
+    assert "\x1b" not in run("register", "x.csv", "--name", "x\x1b[2J").err

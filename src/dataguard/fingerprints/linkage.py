@@ -331,14 +331,18 @@ def _cutoff(mine: F64, control: F64, m: int, controls: int) -> float:
     Notes
     -----
     The number of suspect rows that were not copied is estimated from those below the
-    controls' median (Storey, J. R. Stat. Soc. B 64, 2002); that many of them pass a cut-off as
-    controls do. Where no cut-off is good enough, a row must stand above all controls.
+    controls' median, and from those that do not fit at all, as most controls do not (Storey,
+    J. R. Stat. Soc. B 64, 2002, at two points; the smaller counts, one row added). That many
+    of them pass a cut-off as controls do. Where no cut-off is good enough, a row must stand
+    above all controls. The second point matters where some rows of the original have natural
+    twins (a plant's runs before their faults): those controls alone would outdo every copy.
     """
     if len(control) == 0:
         return -math.inf
     middle = float(np.median(control))
     below = m - int((mine >= middle).sum())
-    foreign = min(m, below / max(1e-9, 1 - (control >= middle).sum() / max(1, controls)))
+    unfit = (m - len(mine) + 1) / max(1e-9, 1 - len(control) / max(1, controls))
+    foreign = min(m, unfit, below / max(1e-9, 1 - (control >= middle).sum() / max(1, controls)))
     cuts = np.concatenate([[-np.inf], np.sort(control) + 1e-9])
     passed = len(mine) - np.searchsorted(np.sort(mine), cuts, "left")
     wrong = foreign * (np.arange(len(control), -1, -1) + 0.5) / (controls + 1)
