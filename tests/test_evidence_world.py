@@ -325,13 +325,17 @@ class World:
     def case(self, outcome: str = "corresponds", *, payloads: list | None = None) -> Case:
         named = self.named() if outcome == "corresponds" else None
         mine = (named.log10_p, named.log10_p_adjusted) if named else (-1.2, 0.0)
+        agreeing = sum(k if w > 0 else n - k for _, w, n, k in named.histogram) if named else 3
         trace = {
-            "schema": "dataguard.trace/1", "dataset": "flights", "version": 1, "outcome": outcome,
+            "schema": "dataguard.trace/1", "dataset": "flights", "version": 1, "run": 10, "outcome": outcome,
             "corresponding": [self.recipient] if named else [],
             "recipients": [
-                {"recipient": self.recipient, "generation": 1, "log10_p": mine[0], "log10_p_adjusted": mine[1]},
-                {"recipient": "beta", "generation": 1, "log10_p": -0.3, "log10_p_adjusted": 0.0},
-                {"recipient": "gamma", "generation": 1, "log10_p": 0.0, "log10_p_adjusted": 0.0},
+                {
+                    "recipient": self.recipient, "generation": 1, "agreeing": agreeing,
+                    "log10_p": mine[0], "log10_p_adjusted": mine[1],
+                },
+                {"recipient": "beta", "generation": 1, "agreeing": 9, "log10_p": -0.3, "log10_p_adjusted": 0.0},
+                {"recipient": "gamma", "generation": 1, "agreeing": 7, "log10_p": 0.0, "log10_p_adjusted": 0.0},
             ],
             "hypotheses": 3, **self.counts(), "votes": len(self.votes()), "k": 2,
             "votes_digest": self.digest(), "alpha": self.alpha, "method": "exact integer law",

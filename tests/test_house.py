@@ -24,6 +24,7 @@ FLOORS: list[list[str]] = [
     ["carrier"],
     ["watermarking", "fingerprints", "modalities", "evidence", "registry"],
     ["holdings", "trees"],
+    ["runs"],
     ["register", "protect", "investigate"],
     ["tracing"],
     ["report"],

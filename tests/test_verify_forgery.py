@@ -143,6 +143,14 @@ FORGERIES: dict[str, tuple[Callable[[Case], Case], int]] = {
         lambda c: trace(c, recipients=[{**c.trace["recipients"][0], "log10_p": -29.0}, *c.trace["recipients"][1:]]),
         15,
     ),
+    "own agreement in the list changed": (
+        lambda c: trace(c, recipients=[{**c.trace["recipients"][0], "agreeing": 1}, *c.trace["recipients"][1:]]), 15,
+    ),
+    "own generation in the list changed": (
+        lambda c: trace(c, recipients=[{**c.trace["recipients"][0], "generation": 2}, *c.trace["recipients"][1:]]), 15,
+    ),
+    "another run named": (lambda c: trace(c, run=9), 6),
+    "another version named in the trace": (lambda c: trace(c, version=2), 6),
     "payload of an entry changed": (lambda c: ledger_opening(c, 3, mark_keys=1), 4),
     "an entry opened twice": (
         lambda c: replace(c, ledger=replace(c.ledger, openings=(c.ledger.openings[0], *c.ledger.openings))), 4,
@@ -313,7 +321,9 @@ def later_version(exported: int) -> Case:
     payloads[1], payloads[4], payloads[5], payloads[10] = first, second, export, run
     case = world.case(payloads=payloads)
     opened = replace(case.ledger, openings=tuple(world.opening(i, payloads) for i in (1, 2, 4, 5, 10, 12)))
-    return replace(case, dataset={**case.dataset, "version": 2}, ledger=opened)
+    return replace(
+        case, dataset={**case.dataset, "version": 2}, trace={**case.trace, "version": 2}, ledger=opened
+    )
 
 
 def test_a_late_plan_that_was_never_exported_names_no_copy() -> None:

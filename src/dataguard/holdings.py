@@ -68,12 +68,12 @@ class OpenVault:
         """Append a ledger entry with fresh salt and the present time."""
         return ledger.append(self.store, kind, scope, payload, salt=self.entropy(32), time=self.now())
 
-    def is_opened(self, lineage: str, recipient: str, generation: int) -> bool:
-        """Return whether a report has opened this mark key."""
+    def is_opened(self, lineage: str, recipient: str, generation: int, before: int | None = None) -> bool:
+        """Return whether a report has opened this mark key (before a ledger entry)."""
         wanted = {"lineage": lineage, "recipient": recipient, "generation": generation}
         return any(
             entry.type == "key-opened" and all(entry.payload.get(k) == v for k, v in wanted.items())
-            for entry in ledger.entries(self.store)
+            for entry in ledger.entries(self.store, 0, before)
         )
 
     def fresh_folder(self, lineage: str, version: int) -> Path:

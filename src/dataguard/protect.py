@@ -120,6 +120,10 @@ def protect(
     original = handler.decode(held.source, held.ids)
     if held.source.path is not None and target.exists() and target.samefile(held.source.path):
         raise UsageError("is the registered original itself", where=str(target), remedy="name another output")
+    if target.exists() and _file_digest(target) in {
+        d.meta["source_sha256"] for d in vault.store.list_datasets(name=name)
+    }:
+        raise UsageError("is a registered original", where=str(target), remedy="name another output")
     generation = _generation(vault, dataset, recipient)
     key = keys.mark_key(vault.master, dataset.lineage, recipient, generation)
     own = symbols(key, held.slots.address, held.slots.bias, held.slots.channel)

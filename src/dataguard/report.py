@@ -17,7 +17,7 @@ import numpy as np
 from dataguard import keys
 from dataguard._version import VERSION
 from dataguard.errors import EvidenceError, UsageError
-from dataguard.evidence.bundle import BundleWritten, write_bundle
+from dataguard.evidence.bundle import BundleWritten, compose, write_bundle
 from dataguard.evidence.case import (
     Case,
     LedgerView,
@@ -34,7 +34,8 @@ from dataguard.holdings import OpenVault
 from dataguard.model import COMPARE_ALPHA, TRACE_ALPHA, plain
 from dataguard.registry import ledger
 from dataguard.registry.commitments import Tree
-from dataguard.tracing import Traced, pairing, trace_case
+from dataguard.runs import pairing, relied_exports
+from dataguard.tracing import Traced, trace_case
 from dataguard.trees import build_trees
 from dataguard.watermarking.accusation import RecipientScore, coins, ones
 
@@ -73,7 +74,7 @@ def report(
     whole = traced.handler.align(traced.original, traced.suspect, engines)
     compared = traced.handler.compare(traced.original, traced.suspect, whole, engines, COMPARE_ALPHA)
     named = traced.result.accusation.corresponding
-    best = named[0] if named else None
+    best = _reportable(vault, traced, named) if named else None
     opening = _named(vault, traced, best) if best is not None else None
     case = Case(
         tool=VERSION,
@@ -101,6 +102,7 @@ def report(
         limits=_limits(vault, traced, best),
     )
     if best is not None:
+        compose(case, vault.signing)  # raises if the bundle would not verify: then no key leaves
         _log_opening(vault, traced, best)
     return write_bundle(case, out, vault.signing, force=force)
 
@@ -237,27 +239,28 @@ def _open_suspect(traced: Traced, at: Sequence[int]) -> Opened[OpenRow]:
     return _opened(traced.tree, at, [OpenRow(i, i, b"", c) for i, c in zip(at, cells, strict=True)])
 
 
-def _committed(vault: OpenVault, traced: Traced, best: RecipientScore) -> tuple[float, int]:
-    """Return the limit that counts and the number of draws, from the exports the case relies on.
+def _reportable(vault: OpenVault, traced: Traced, named: Sequence[RecipientScore]) -> RecipientScore:
+    """Return the first corresponding copy that was handed out in the version the suspect is read by.
 
     Raises
     ------
     EvidenceError
-        No export of this version to this recipient is in the ledger before the run.
+        There is none.
     """
-    relied = [
-        e.payload
-        for e in ledger.entries(vault.store, 0, traced.result.run)
-        if e.type == "export"
-        and (e.payload["lineage"], e.payload["version"]) == (traced.dataset.lineage, traced.dataset.version)
-        and (e.payload["recipient"], e.payload["generation"]) == (best.recipient, best.generation)
-    ]
-    if not relied:
-        raise EvidenceError(
-            f"no export of version {traced.dataset.version} to {best.recipient!r} is in the ledger before the run",
-            where=traced.dataset.name,
-            remedy="a copy that was never handed out cannot be reported",
-        )
+    for r in named:
+        if relied_exports(vault, traced.dataset, r.recipient, r.generation, traced.result.run):
+            return r
+    raise EvidenceError(
+        f"read by version {traced.dataset.version}, the suspect corresponds to {named[0].recipient!r}, but no "
+        "export of that version to that recipient precedes the run",
+        where=traced.dataset.name,
+        remedy="trace the rows of each version as a file of its own",
+    )
+
+
+def _committed(vault: OpenVault, traced: Traced, best: RecipientScore) -> tuple[float, int]:
+    """Return the limit that counts and the number of draws, from the exports the case relies on."""
+    relied = relied_exports(vault, traced.dataset, best.recipient, best.generation, traced.result.run)
     limits = [traced.result.alpha, *(float(p["alpha"]) for p in relied)]
     return min(limits), max(int(p["draws"]) for p in relied)
 

@@ -6,8 +6,8 @@ is kept, whatever it says.
 
 from __future__ import annotations
 
-import hashlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataguard import keys
-from dataguard._version import VERSION
 from dataguard.carrier import Alignment, Carrier
 from dataguard.errors import UsageError
 from dataguard.fingerprints.engines import default_engines
@@ -24,9 +23,9 @@ from dataguard.holdings import Holding, OpenVault
 from dataguard.investigate import matches, newest
 from dataguard.modalities.discovery import carrier
 from dataguard.model import COMPARE_ALPHA, TRACE_ALPHA, Outcome, Shown
-from dataguard.registry import ledger
 from dataguard.registry.commitments import Tree
-from dataguard.registry.store import Dataset, MarkKey, Run
+from dataguard.registry.store import Dataset, MarkKey
+from dataguard.runs import Look, alignment_digest, log_outcome, log_run, pairing, relied_exports
 from dataguard.slots import Slots, Votes, tally
 from dataguard.trees import suspect_tree
 from dataguard.watermarking.accusation import Accusation, Candidate, accuse
@@ -68,6 +67,8 @@ class TraceResult(Shown):
     votes_digest : str
     run : int
         Sequence number of the ledger entry made before any key was loaded.
+    opened_before : tuple of str
+        Corresponding recipients whose mark key an earlier report has opened: since then others can mark so too.
     repeated : bool
         Same votes, same committed keys as an earlier run: nothing new is tested or spent.
     """
@@ -84,6 +85,7 @@ class TraceResult(Shown):
     votes_digest: str
     run: int
     repeated: bool
+    opened_before: tuple[str, ...] = ()
 
     @property
     def outcome(self) -> Outcome:
@@ -124,6 +126,7 @@ class TraceResult(Shown):
             "k": a.spent,
             "run": self.run,
             "repeated": self.repeated,
+            "opened_before": list(self.opened_before),
             "method": a.method,
             "decoys": {"n": a.decoys, "best_log10_p": a.best_decoy_log10_p},
             "canaries": {"expected": 0, "found": 0, "log10_p": None},
@@ -190,8 +193,11 @@ def trace_case(
     alpha: float = TRACE_ALPHA,
 ) -> Traced:
     """Trace, and return the alignment and votes as well (see :func:`trace`)."""
-    if not 0 < alpha < 1:
-        raise UsageError(f"alpha {alpha} is no probability", remedy="use a small number such as 1e-9")
+    if not 0 < alpha <= TRACE_ALPHA:
+        raise UsageError(
+            f"alpha {alpha:g} is not within (0, {TRACE_ALPHA:g}]",
+            remedy=f"every export commits to {TRACE_ALPHA:g}; only a stricter one may be asked for",
+        )
     source = open_source(suspect)
     name = dataset if dataset is not None else _dataset_of(vault, source)
     versions = vault.store.list_datasets(name=name)
@@ -205,14 +211,42 @@ def trace_case(
     handler = carrier(versions[0].kind)
     content = handler.decode(source)
     tree = suspect_tree(handler.leaves(content))
-    record, held, original, aligned = _best_version(vault, _exported(vault, versions), handler, content, tree)
+    first = None
+    for record, held, original, aligned in _readable_versions(
+        vault, _exported(vault, versions), handler, content, tree
+    ):
+        traced = _trace_version(vault, source, handler, content, tree, record, held, original, aligned, alpha)
+        relied = any(
+            relied_exports(vault, record, r.recipient, r.generation, traced.result.run)
+            for r in traced.result.accusation.corresponding
+        )
+        first = first or traced
+        if relied:
+            return traced
+    assert first is not None
+    return first
+
+
+def _trace_version(
+    vault: OpenVault,
+    source: Source,
+    handler: Carrier[Any],
+    content: Any,
+    tree: Tree,
+    record: Dataset,
+    held: Holding,
+    original: Any,
+    aligned: Alignment,
+    alpha: float,
+) -> Traced:
+    """Trace by one version's plan: a run of its own, logged and paid."""
     used = _voting_rows(aligned, tree)
     readings = handler.votes(original, content, held.slots, used)
     votes = tally(held.slots, readings)
     digest = source.sha256()
     pairs = pairing(handler, original, used)
     look = Look(aligned.n_suspect, len(aligned.suspect_row), len(pairs), MAX_ROWS, alignment_digest(pairs))
-    entry, k, repeated, committed = _log_run(vault, record, tree, votes, digest, look, alpha)
+    entry, k, repeated, committed = log_run(vault, record, tree, votes, digest, look, alpha)
     accusation = _load_keys_and_accuse(vault, committed, record, held.slots, votes, alpha=alpha, spent=k)
     result = TraceResult(
         dataset=record.name,
@@ -227,8 +261,15 @@ def trace_case(
         votes_digest=votes.digest(),
         run=entry,
         repeated=repeated,
+        opened_before=tuple(
+            dict.fromkeys(
+                r.recipient
+                for r in accusation.corresponding
+                if vault.is_opened(record.lineage, r.recipient, r.generation, entry)
+            )
+        ),
     )
-    _log_outcome(vault, record, result)
+    log_outcome(vault, record, entry, str(result.outcome), result.corresponding, len(votes))
     return Traced(result, record, handler, held, original, content, used, votes, tree, digest)
 
 
@@ -242,31 +283,35 @@ def _exported(vault: OpenVault, versions: list[Dataset]) -> list[Dataset]:
     return handed_out or versions
 
 
-def _best_version(
+def _readable_versions(
     vault: OpenVault, versions: list[Dataset], handler: Carrier[Any], content: Any, tree: Tree
-) -> tuple[Dataset, Holding, Any, Alignment]:
-    """Return the registered version that most rows of the suspect align to; a choice without any key.
+) -> Iterator[tuple[Dataset, Holding, Any, Alignment]]:
+    """Yield the versions the suspect may be read by, those most of its rows align to first.
 
-    A large suspect is looked at through FIRST_LOOK of its rows; only if these do not give
-    the rows that may vote, all rows are aligned.
+    A choice without any key. Versions with less than half of the best one's rows are left
+    out; among equals the older comes first. A large suspect is looked at through FIRST_LOOK
+    of its rows; only if these do not give the rows that may vote, all rows are aligned.
     """
     engines = default_engines()
     rows = _smallest(tree, np.arange(tree.size), FIRST_LOOK)
     look = content if len(rows) == tree.size else handler.take(content, rows)
-    best = None
+    found = []
     for record in versions:
         held = vault.holding(record)
         original = handler.decode(held.source, held.ids)
-        found = handler.align(original, look, engines)
-        if best is None or len(found.suspect_row) > len(best[3].suspect_row):
-            best = (record, held, original, found)
-    assert best is not None
-    record, held, original, found = best
-    if len(rows) == tree.size:
-        return best
-    if len(found.suspect_row) < MAX_ROWS:
-        return record, held, original, handler.align(original, content, engines)
-    return record, held, original, replace(found, suspect_row=rows[found.suspect_row])
+        found.append((record, held, original, handler.align(original, look, engines)))
+    found.sort(key=lambda item: -len(item[3].suspect_row))
+    most = len(found[0][3].suspect_row)
+    for record, held, original, aligned in found:
+        matched = len(aligned.suspect_row)
+        if 2 * matched < most:
+            continue
+        if len(rows) == tree.size:
+            yield record, held, original, aligned
+        elif matched < MAX_ROWS:
+            yield record, held, original, handler.align(original, content, engines)
+        else:
+            yield record, held, original, replace(aligned, suspect_row=rows[aligned.suspect_row])
 
 
 def _dataset_of(vault: OpenVault, source: Source) -> str:
@@ -296,89 +341,11 @@ def _voting_rows(aligned: Alignment, tree: Tree) -> Alignment:
 
 
 def _smallest(tree: Tree, rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """Return the `count` rows with the smallest leaf hashes, in row order: a choice by content alone."""
+    """Return the `count` rows with the smallest leaf hashes, in row order: a choice without any key."""
     if len(rows) <= count:
         return rows
     head = tree.levels[0][rows, :8].copy().view(">u8").ravel()
     return np.sort(rows[np.argsort(head, kind="stable")[:count]])
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """How the suspect was looked at, logged before any key is loaded.
-
-    Attributes
-    ----------
-    examined_rows, aligned_rows, voting_rows, max_rows : int
-    alignment_digest : str
-    """
-
-    examined_rows: int
-    aligned_rows: int
-    voting_rows: int
-    max_rows: int
-    alignment_digest: str
-
-
-def pairing(handler: Carrier[Any], original: Any, used: Alignment) -> NDArray[np.uint64]:
-    """Return the (pairs, 2) uint64 voting pairs (suspect unit, original unit id) in order of the suspect."""
-    order = np.argsort(used.suspect_row, kind="stable")
-    ids = handler.ids(original)[used.original_row[order]]
-    return np.stack([used.suspect_row[order].astype(np.uint64), ids.astype(np.uint64)], axis=1)
-
-
-def alignment_digest(pairs: NDArray[np.uint64]) -> str:
-    """Return the SHA-256 (hex) of voting pairs; it is logged before any mark key is loaded."""
-    return hashlib.sha256(b"dataguard/alignment/1" + pairs.astype("<u8").tobytes()).hexdigest()
-
-
-def _log_run(
-    vault: OpenVault,
-    record: Dataset,
-    tree: Tree,
-    votes: Votes,
-    suspect_sha256: str,
-    look: Look,
-    alpha: float,
-) -> tuple[int, int, bool, list[MarkKey]]:
-    """Log the frozen votes, before any key is loaded; return (ledger sequence, k, repeated, committed keys).
-
-    The same suspect with the same votes against the same committed keys is the same test,
-    and spends nothing again: the earlier entry stands.
-    """
-    secret = keys.dataset_secret(vault.master, record.lineage)
-    scope = keys.scope_pseudonym(secret)
-    with vault.store.transaction():
-        committed = vault.store.list_mark_keys(lineage=record.lineage)
-        test = {
-            "mark_keys": len(committed),
-            "alpha": repr(alpha),
-            "suspect_sha256": suspect_sha256,
-            "suspect_rows_root": tree.root.hex(),
-            "alignment_digest": look.alignment_digest,
-        }
-        for run in vault.store.list_runs(dataset_id=record.id):
-            if run.votes_digest == votes.digest() and all(run.meta.get(k) == v for k, v in test.items()):
-                return int(run.meta["seq"]), run.k, True, committed
-        k = ledger.count(vault.store, "trace-run", scope) + 1
-        payload = {
-            "dataset": record.name,
-            "lineage": record.lineage,
-            "version": record.version,
-            **test,
-            "suspect_rows": tree.size,
-            "examined_rows": look.examined_rows,
-            "aligned_rows": look.aligned_rows,
-            "voting_rows": look.voting_rows,
-            "max_rows": look.max_rows,
-            "votes_digest": votes.digest(),
-            "votes": len(votes),
-            "tool": VERSION,
-        }
-        entry = vault.append("trace-run", scope, payload)
-        meta = {"seq": entry.seq, **test}
-        vault.store.add_run(Run(f"run-{entry.seq}", record.id, entry.time, votes.digest(), k, "", meta))
-    return entry.seq, k, False, committed
 
 
 def _load_keys_and_accuse(
@@ -400,19 +367,3 @@ def _load_keys_and_accuse(
     seed = keys.decoy_seed(keys.dataset_secret(vault.master, record.lineage))
     decoys = [keys.decoy_mark_key(seed, i) for i in range(DECOYS)]
     return accuse(votes, candidates, slots.channel, alpha=alpha, spent=spent, decoys=decoys)
-
-
-def _log_outcome(vault: OpenVault, record: Dataset, result: TraceResult) -> None:
-    scope = keys.scope_pseudonym(keys.dataset_secret(vault.master, record.lineage))
-    run_id = f"run-{result.run}"
-    with vault.store.transaction():
-        run = vault.store.get_run(run_id)
-        if run.outcome:
-            return
-        payload = {
-            "run": result.run, "outcome": str(result.outcome), "corresponding": list(result.corresponding),
-            "tool": VERSION,
-        }  # fmt: skip
-        vault.append("trace-outcome", scope, payload)
-        meta = {**run.meta, "corresponding": list(result.corresponding), "votes": result.accusation.votes}
-        vault.store.finish_run(run_id, str(result.outcome), meta)

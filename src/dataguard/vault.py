@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime as dt
 import os
 import secrets
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -30,6 +29,7 @@ __all__ = ["Vault", "utc_now"]
 
 _FORMAT = "dataguard-vault/1"
 _SETTINGS, _KEYS, _REGISTRY = "vault.json", "keys", "registry.sqlite"
+_UNFINISHED = ".init-unfinished"
 Data = str | os.PathLike[str] | object
 
 
@@ -63,16 +63,14 @@ class Vault:
             raise UsageError(
                 "holds a vault already", where=str(root), remedy="use it, or choose another --vault"
             )
-        keys_folder = root / _KEYS
         try:
             # The slot plan in here undoes every mark, the keys make them: nobody else may look.
             root.mkdir(parents=True, exist_ok=True, mode=0o700)
-            if _is_unfinished(root):  # an earlier `init` was cut short before it wrote the settings
-                shutil.rmtree(keys_folder)
-                for left in root.glob(_REGISTRY + "*"):
-                    left.unlink()
-            (root / ".gitignore").write_text("*\n")
-            _, signing = KeyFiles(keys_folder).create(secrets.token_bytes)
+            _clear_unfinished(root)
+            (root / _UNFINISHED).touch()
+            if not (root / ".gitignore").exists():
+                (root / ".gitignore").write_text("*\n")
+            _, signing = KeyFiles(root / _KEYS).create(secrets.token_bytes)
             public = signing.public_bytes.hex()
             with SqliteStore(root / _REGISTRY, create=True) as store:
                 payload = {"public_key": public, "tool": VERSION}
@@ -80,6 +78,7 @@ class Vault:
             # The settings come last: a vault without them was never finished.
             settings = {"format": _FORMAT, "created": now(), "public_key": public}
             _write_durably(root / _SETTINGS, canonical_json(settings))
+            (root / _UNFINISHED).unlink()
         except OSError as error:
             raise UsageError(
                 f"cannot be written ({error.strerror})", where=str(root), remedy="choose another --vault"
@@ -240,14 +239,14 @@ class Vault:
         return ledger.verify(self._parts.store, self.public_key)
 
 
-def _is_unfinished(root: Path) -> bool:
-    """Return whether keys lie there that have served for nothing yet."""
-    if not (root / _KEYS).is_dir() or (root / "datasets").exists():
-        return False
-    if not (root / _REGISTRY).exists():
-        return True
-    with SqliteStore(root / _REGISTRY) as store:
-        return store.ledger_size() <= 1
+def _clear_unfinished(root: Path) -> None:
+    """Remove what an `init` that was cut short has left: only where its own marker says so, and only its files."""
+    if not (root / _UNFINISHED).exists():
+        return
+    for name in ("master.key", "signing.key"):
+        (root / _KEYS / name).unlink(missing_ok=True)
+    for left in root.glob(_REGISTRY + "*"):
+        left.unlink()
 
 
 def _write_durably(path: Path, data: bytes) -> None:

@@ -176,6 +176,10 @@ def check_fields(record: Record, facts: Facts) -> None:
             "alignment_digest": t.alignment_digest,
         },
     )  # fmt: skip
+    if (t.dataset, t.version) != (d.name, d.version):
+        raise _refuse(record.run, "the trace speaks of another dataset or version")
+    if t.run != record.run.seq:
+        raise _refuse(record.run, f"the trace names run {t.run}")
     if not t.voting_rows <= t.aligned_rows <= t.examined_rows <= t.suspect_rows == s.rows:
         raise _refuse(record.run, "numbers of rows do not fit each other")
     if record.run.payload["alpha"].probability() != t.alpha:

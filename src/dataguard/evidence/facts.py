@@ -101,8 +101,16 @@ class ComparisonFacts:
 
 @dataclass(frozen=True, slots=True)
 class TraceFacts:
-    """What the trace measured; `recipients` are (recipient, log10_p, log10_p_adjusted), asserted only."""
+    """What the trace measured.
 
+    `recipients` are (recipient, log10_p, log10_p_adjusted), and `lines`, in the same order,
+    (recipient, generation, agreeing votes): asserted only, but for the named copy's.
+    """
+
+    dataset: str
+    version: int
+    run: int
+    lines: tuple[tuple[str, int, int], ...]
     outcome: Outcome
     corresponding: tuple[str, ...]
     recipients: tuple[tuple[str, float, float], ...]
@@ -294,6 +302,11 @@ def _trace(node: Node) -> TraceFacts:
     if outcome not in set(Outcome):
         raise node.fail(f"unknown outcome {outcome[:40]!r}")
     return TraceFacts(
+        node["dataset"].text(), node["version"].integer(1), node["run"].integer(0),
+        tuple(
+            (r["recipient"].text(), r["generation"].integer(1), r["agreeing"].integer(0))
+            for r in node["recipients"].items()
+        ),
         Outcome(outcome), node["corresponding"].texts(),
         tuple(
             (r["recipient"].text(), r["log10_p"].log10(), r["log10_p_adjusted"].log10())

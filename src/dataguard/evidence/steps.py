@@ -383,6 +383,9 @@ def step_sentences(desk: Desk) -> str:
 
 def _listed(facts: Facts, copy: CopyFacts) -> bool:
     """Return whether the opened copy stands in the list with its own bound (Holm may adjust it by less)."""
+    agreeing = sum(k if weight > 0 else n - k for _, weight, n, k in copy.histogram)
+    if (copy.recipient, copy.generation, agreeing) not in facts.trace.lines:
+        return False
     return any(
         name == copy.recipient
         and abs(p - copy.log10_p) <= _TOLERANCE
