@@ -226,3 +226,46 @@ def test_no_mark_is_not_said_because_of_earlier_runs() -> None:
 
 def test_expected_errors_are_all_of_one_family() -> None:
     assert issubclass(UsageError, DataguardError)
+
+
+def test_init_touches_nothing_it_has_not_made(tmp_path) -> None:
+    foreign = tmp_path / "proj" / "keys"
+    foreign.mkdir(parents=True)
+    (foreign / "id_ed25519").write_text("mine")
+    (tmp_path / "proj" / ".gitignore").write_text("*.log\n")
+    dataguard.Vault.create(tmp_path / "proj").close()
+    assert (foreign / "id_ed25519").read_text() == "mine"
+    assert (tmp_path / "proj" / ".gitignore").read_text() == "*.log\n"
+
+
+def test_a_recipient_of_the_second_version_is_found_by_rows_both_versions_have(
+    vault, tmp_path, flights_january
+) -> None:
+    """Every leaked row stands in both versions; only the second was handed to birch, only the first to acme."""
+    vault.protect("flights", recipient="acme", out=tmp_path / "a.parquet")
+    vault.register(pq.read_table(flights_january).slice(0, 5600), name="flights")
+    vault.protect("flights", recipient="birch", out=tmp_path / "b.parquet")
+    for name, file, version in (("birch", "b", 2), ("acme", "a", 1)):
+        copy = pq.read_table(tmp_path / f"{file}.parquet").slice(0, 5000)
+        suspect = copy.take(np.random.default_rng(3).permutation(5000)[:90])
+        traced = vault.trace(suspect, dataset="flights")
+        assert (traced.corresponding, traced.version) == ((name,), version)
+        vault.report(suspect, dataset="flights", out=tmp_path / f"bundle-{file}")
+        assert dataguard.verify(tmp_path / f"bundle-{file}").trusted
+
+
+def test_force_never_overwrites_a_registered_original(vault, tmp_path, flights_january) -> None:
+    mine = tmp_path / "mine.parquet"
+    mine.write_bytes(flights_january.read_bytes())
+    vault.register(mine, name="whole")
+    with pytest.raises(UsageError, match="registered original"):
+        vault.protect("whole", recipient="acme", out=mine, force=True)
+    assert mine.read_bytes() == flights_january.read_bytes()
+
+
+def test_a_looser_alpha_than_the_committed_one_is_refused(vault, tmp_path) -> None:
+    vault.protect("flights", recipient="acme", out=tmp_path / "a.parquet")
+    before = size(vault)
+    with pytest.raises(UsageError, match="stricter"):
+        vault.trace(leak(tmp_path / "a.parquet"), dataset="flights", alpha=0.05)
+    assert size(vault) == before
