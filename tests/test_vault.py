@@ -269,3 +269,11 @@ def test_a_looser_alpha_than_the_committed_one_is_refused(vault, tmp_path) -> No
     with pytest.raises(UsageError, match="stricter"):
         vault.trace(leak(tmp_path / "a.parquet"), dataset="flights", alpha=0.05)
     assert size(vault) == before
+
+
+def test_a_version_that_shares_few_rows_is_refused_with_the_remedy(vault, flights_january) -> None:
+    """Only new rows are paired anew: a cut of the first version has next to no slots of its own."""
+    before = size(vault)
+    with pytest.raises(CapacityError, match="a name of its own"):
+        vault.register(pq.read_table(flights_january).slice(0, 250), name="flights")
+    assert size(vault) == before

@@ -21,11 +21,11 @@ from dataguard.fingerprints.engines import default_engines
 from dataguard.formats.source import Source, open_source
 from dataguard.holdings import OpenVault, save
 from dataguard.modalities.discovery import carrier, detect
-from dataguard.model import LEVELS, BiasLaw, Shown, document, plain
+from dataguard.model import LEVELS, TRACE_ALPHA, BiasLaw, Shown, document, plain
 from dataguard.registry.store import Dataset, Fingerprint
 from dataguard.slots import Slots
 from dataguard.trees import build_trees
-from dataguard.watermarking.forecast import forecast
+from dataguard.watermarking.forecast import forecast, votes_needed
 from dataguard.watermarking.symbols import SlotKeys, brief, symbols
 
 __all__ = ["Registered", "register"]
@@ -140,6 +140,14 @@ def register(
 
 def _try_out(handler: Carrier[Any], content: Any, plan: Slots, secret: bytes, name: str) -> None:
     """Mark a copy for nobody and measure it: a table that cannot be marked is refused now, not at each export."""
+    least = votes_needed(TRACE_ALPHA, 1)
+    if len(plan) < least:
+        raise CapacityError(
+            f"{len(plan)} slots cannot name a recipient at {TRACE_ALPHA:g}, {least} are needed",
+            where=name,
+            remedy="protect fewer columns or allow a larger --tolerance; a version that shares few rows "
+            "with the earlier ones needs a name of its own",
+        )
     key = keys.decoy_mark_key(keys.decoy_seed(secret), 0)
     own = symbols(key, plan.address, plan.bias, plan.channel)
     broken = handler.distortion(content, plan, handler.embed(content, plan, own)).broken
