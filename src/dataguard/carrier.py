@@ -54,7 +54,7 @@ class ColumnMatch:
     original, suspect : int
         Column positions.
     by : str
-        ``name`` or ``values``: what the match rests on.
+        ``name``, ``values`` or ``rows`` (settled by aligned rows): what the match rests on.
     overlap : float
         Share of the suspect column's distinct values that occur in the original column.
     """

@@ -130,24 +130,15 @@ def _limits(vault: OpenVault, traced: Traced, best: RecipientScore | None) -> tu
     found = ["public-rows", "scope"]
     if traced.result.examined_rows < traced.tree.size:
         found.append("sampled")
-    opened = best is not None and any(
-        e.seq < traced.result.run for e in _openings_of(vault, traced.dataset.lineage, best)
+    opened = best is not None and vault.is_opened(
+        traced.dataset.lineage, best.recipient, best.generation, traced.result.run
     )
     return (*found, "opened-before") if opened else tuple(found)
 
 
-def _openings_of(vault: OpenVault, lineage: str, best: RecipientScore) -> list[ledger.Entry]:
-    wanted = {"lineage": lineage, "recipient": best.recipient, "generation": best.generation}
-    return [
-        entry
-        for entry in ledger.entries(vault.store)
-        if entry.type == "key-opened" and all(entry.payload.get(k) == v for k, v in wanted.items())
-    ]
-
-
 def _log_opening(vault: OpenVault, traced: Traced, best: RecipientScore) -> None:
     """Record that this key leaves the vault: the recipient's next delivery starts a new generation."""
-    if _openings_of(vault, traced.dataset.lineage, best):
+    if vault.is_opened(traced.dataset.lineage, best.recipient, best.generation):
         return
     payload = {
         "lineage": traced.dataset.lineage,
