@@ -29,7 +29,9 @@ def main() -> None:
         reports = []
         for candidate in m.candidates:
             own = symbols(candidate.key, m.plan.address, m.plan.bias, m.plan.channel)
-            reports.append(CARRIER.distortion(m.original, m.plan, CARRIER.embed(m.original, m.plan, own)))
+            meter = CARRIER.distortion(m.plan.legend)
+            meter.add(m.original, CARRIER.embed(m.original, m.plan, own))
+            reports.append(meter.result())
         rows = [row for report in reports for row in report.rows]
         facts = m.plan.legend["facts"]
         figures = {

@@ -84,9 +84,37 @@ def open_envelope(envelope: Json, kind: str, key: str) -> bytes:
     (signature,) = envelope["signatures"]
     need(envelope["payloadType"] == kind, "an envelope of another type")
     signed = f"DSSEv1 {len(kind)} {kind} {len(payload)} ".encode() + payload
-    public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(key))
-    public.verify(base64.b64decode(signature["sig"]), signed)
+    check_signature(key, base64.b64decode(signature["sig"]), signed)
     return payload
+
+
+def check_signature(key: str, signature: bytes, signed: bytes) -> None:
+    """Demand a valid Ed25519 signature."""
+    Ed25519PublicKey.from_public_bytes(bytes.fromhex(key)).verify(signature, signed)
+
+
+def open_entry(o: Json, headers: list[Json]) -> Json:
+    """Return the payload of an opened ledger entry that fits its header."""
+    need(set(o) == HEADER | {"payload", "salt", "time"} and len(o["salt"]) == 64, "malformed opening")
+    body = digest(bytes.fromhex(o["salt"]), canonical(o["payload"]))
+    need(o["body"] == body and o["time"] == o["payload"]["time"], f"body or time of entry {o['seq']}")
+    need({name: o[name] for name in HEADER} == headers[o["seq"]], f"header of entry {o['seq']}")
+    return dict(o["payload"])
+
+
+def successor(known: str, rotations: list[Json], origin: str) -> str:
+    """Return the key that a known one has handed over to, following signed hand-overs; else the known one."""
+    keys = [o["payload"]["old"] for o in rotations[:1]]
+    for o in rotations:
+        p, kind = o["payload"], "application/vnd.dataguard.key-rotation.v1+json"
+        document = canonical({"new": p["new"], "old": p["old"], "origin": origin, "seq": o["seq"]})
+        signed = f"DSSEv1 {len(kind)} {kind} {len(document)} ".encode() + document
+        check_signature(p["old"], bytes.fromhex(p["signature"]), signed)
+        need(
+            p["old"] == keys[-1] and p["new"] not in keys and p["origin"] == origin, "rotations are no chain"
+        )
+        keys.append(p["new"])
+    return keys[-1] if known in keys else known
 
 
 def cell(tag: int, text: str) -> bytes:
@@ -158,6 +186,9 @@ def files_and_signature(b: SimpleNamespace) -> None:
     need(not b.odd, f"neither file nor folder, or too large: {b.odd}")
     need(found == report["files"], f"not as listed: {found.items() ^ report['files'].items()}")
     key = b.key.lower() or report["signer"]["public_key"]
+    if key != report["signer"]["public_key"]:
+        point = parse(base64.b64decode(parse(b.files[LEDGER])["checkpoint"]["payload"]))
+        key = successor(key, point.get("rotations", []), point["origin"])
     same("public_key keyid", report["signer"], {"public_key": key, "keyid": digest(bytes.fromhex(key))})
     need(open_envelope(envelope, "bundle", key) == b.files[REPORT], "report.json is not what was signed")
     sig = base64.b64encode(base64.b64decode(envelope["signatures"][0]["sig"])).decode()
@@ -182,18 +213,20 @@ def ledger(b: SimpleNamespace) -> None:
     need(point["root"] == merkle_root(len(leaves), leaves, []), "the headers do not hash to the signed root")
     need(len(leaves) == point["size"] == view["size"] == b.report["ledger"]["size"], "sizes of the ledger")
     same("schema", view, {"schema": "dataguard.ledger-view/1"})
+    rotations = point.get("rotations", [])
+    held = [h["seq"] for h in b.headers if h["type"] == "key-rotated"]
+    need([o["seq"] for o in rotations] == held, "key rotations are not those of the ledger")
+    need(all(open_entry(o, b.headers) and o["scope"] == "" for o in rotations), "a key rotation with a scope")
+    if rotations:
+        need(successor(rotations[0]["payload"]["old"], rotations, point["origin"]) == b.key, "another signer")
 
 
 def entries(b: SimpleNamespace) -> None:
     """Check step 4: every opened entry fits its header and is of the dataset's scope."""
     b.opened = {kind: [] for kind in ("registration", "mark-key", "export", "trace-run", "trace-outcome")}
     for o in sorted(b.openings, key=lambda o: o["seq"]):
-        need(set(o) == HEADER | {"payload", "salt", "time"} and len(o["salt"]) == 64, "malformed opening")
-        body = digest(bytes.fromhex(o["salt"]), canonical(o["payload"]))
-        need(o["body"] == body and o["time"] == o["payload"]["time"], f"body or time of entry {o['seq']}")
-        need({name: o[name] for name in HEADER} == b.headers[o["seq"]], f"header of entry {o['seq']}")
         need(o["scope"] == b.dataset["scope"], f"entry {o['seq']} is of another scope")
-        b.opened[o["type"]].append((o["seq"], o["payload"]))
+        b.opened[o["type"]].append((o["seq"], open_entry(o, b.headers)))
     stated = [(e["seq"], e["type"], e["time"]) for e in b.report["ledger"]["entries"]]
     found = sorted((n, kind, p["time"]) for kind, opened in b.opened.items() for n, p in opened)
     need(found == stated and len({n for n, *_ in found}) == len(found), "not the entries stated")

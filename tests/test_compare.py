@@ -249,7 +249,7 @@ def test_json_has_the_promised_fields(cover: pa.Table) -> None:
     document = json.loads(json.dumps(related(cover, suspect).to_dict()))
     assert document["schema"] == "dataguard.compare/1"
     assert document["relation"] == "subset"
-    assert set(document["rows"]) == {"original", "suspect", "matched"}
+    assert set(document["rows"]) == {"original", "suspect", "examined", "matched"}
     assert set(document["containment_original"]) == {"estimate", "low", "high", "exact"}
     assert set(document["columns"][0]) == {"original", "suspect", "changes", "agreement"}
     assert document["changes"][0] == {"kind": "reordered"}

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import decimal
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from dataguard.errors import DataguardError, DecodeError, UsageError
+from dataguard.formats.atomic import atomic_write
 from dataguard.formats.edits import Moves, apply_moves
+from dataguard.formats.moved import gather
+from dataguard.formats.parquet import rewrite_parquet
 from dataguard.formats.parquet_footer import read_footer
 from dataguard.formats.source import open_source
-from dataguard.formats.write import write_marked
 
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 SWAP = (np.array([0, 5, 11, 19]), np.array([19, 11, 5, 0]))
@@ -55,6 +58,19 @@ VARIANTS = {
     "old list names": {"use_compliant_nested_type": False},
     "sorted": {"sorting_columns": [pq.SortingColumn(1), pq.SortingColumn(2)]},
 }
+
+
+@dataclass
+class Written:
+    path: Path
+    cells_changed: int
+    traits_lost: tuple
+
+
+def write_marked(source, moves, path, *, force=False):
+    moved = gather(source, moves)
+    with atomic_write(path, force=force) as out:
+        return Written(path, moved.changed, rewrite_parquet(source, moved, out))
 
 
 def plain(table):

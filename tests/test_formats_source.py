@@ -15,7 +15,7 @@ import pytest
 from dataguard.errors import DataguardError, DecodeError, UsageError
 from dataguard.formats import edits
 from dataguard.formats.atomic import atomic_directory, atomic_write
-from dataguard.formats.edits import Moves, apply_moves
+from dataguard.formats.edits import Moves, apply_moves, as_block
 from dataguard.formats.source import open_source
 from dataguard.formats.write import write_marked
 
@@ -34,15 +34,19 @@ BAD = {
     "t.parquet": (b"a,b\n1,2\n", DecodeError, "not Parquet"),
     "g.parquet": (gzip.compress(b"PAR1"), DecodeError, "gzip-compressed"),
     "p.csv.gz": (gzip.compress(b"PAR1..."), DecodeError, "compressed Parquet"),
-    "utf16.csv": ("a,b\n1,2\n".encode("utf-16"), DecodeError, "UTF-16"),
-    "sjis.csv": ("名前,b\n1,2\n".encode("cp932"), DecodeError, "the header is not UTF-8"),
+    "utf16.csv": ("a,b\n1,2\n".encode("utf-16")[:-1], DecodeError, r"row 1 \(line 2\) is not UTF-16"),
+    "utf32.csv": ("a,b\n1,2\n".encode("utf-32"), DecodeError, "is UTF-32 text"),
     "latin.csv": (b'a,b\n"1\n1",2\n3,\xe94\n', DecodeError, r"row 2 \(line 4\) is not UTF-8"),
-    "cut.csv": ("a,b\n1,値".encode()[:-1], DecodeError, r"row 1 \(line 2\) is not UTF-8"),
+    "cut.csv": (
+        ("a,b\n" + "1,値\n" * 9 + "1,値").encode()[:-1],
+        DecodeError,
+        r"row 10 \(line 11\) is not UTF-8",
+    ),
     "nul.csv": (b"a,b\n1,2\n3,\x004\n", DecodeError, "line 3 holds a NUL byte"),
     "nulq.csv": (b'a,b\n1,2\n3,"\n\x004"\n', DecodeError, "line 4 holds a NUL byte"),
-    "ragged.csv": (b'a,b\n1,"2\n"\n3\n', DecodeError, "line 4 has 1 cells where the header has 2"),
+    "ragged.csv": (b'a,b\n1,"2\n"\n3\n4,5\n', DecodeError, "line 4 has 1 cells where the header has 2"),
     "long.csv": (b"a,b\n1,2\n3,4,5\n6,7\n", DecodeError, "line 3 has 3 cells"),
-    "last.csv": (b"a,b\n1,2\n3", DecodeError, "line 3 has 1 cells"),
+    "last.csv": (b"a,b\n1,2\n3,4,5", DecodeError, "line 3 has 3 cells"),
     "quote.csv": (b'a,b\n1,2\n3,"4\n5,6\n', DecodeError, "line 3 opens a quote"),
     "twice.csv": (b"a,b,a,b\n1,2,3,4\n", DecodeError, "duplicate column names 'a', 'b'"),
     "short.csv.gz": (
@@ -60,25 +64,29 @@ def test_bad_files_give_one_line_and_leave_nothing(tmp_path, name):
     path = tmp_path / name
     path.write_bytes(data)
     with pytest.raises(kind, match=message) as caught:
-        write_marked(open_source(path), [], tmp_path / "out.csv")
+        marked(open_source(path), [], tmp_path / "out.csv")
     assert "\n" not in str(caught.value)
     assert str(path) in str(caught.value)
     assert [p.name for p in tmp_path.iterdir()] == [name]
 
 
+def marked(source, moves, out, *, force=False):
+    return write_marked(source, as_block(moves, source.rows()), out, force=force)
+
+
 def test_an_error_far_into_the_file_leaves_nothing(tmp_path):
     path = tmp_path / "in.csv"
-    path.write_bytes(b"a,b\n" + b"1,2\n" * 1_500_000 + b"3\n")  # behind the first block
+    path.write_bytes(b"a,b\n" + b"1,2\n" * 1_500_000 + b"3\n1,2\n")  # behind the first block
     source = open_source(path)
     with pytest.raises(DecodeError, match="line 1500002 has 1 cells"):
-        write_marked(source, [Moves("a", *SWAP)], tmp_path / "out.csv")
+        marked(source, [Moves("a", *SWAP)], tmp_path / "out.csv")
     assert [p.name for p in tmp_path.iterdir()] == ["in.csv"]
 
 
 def test_missing_directory_and_wrong_objects(tmp_path):
     with pytest.raises(UsageError, match="no such file"):
         open_source(tmp_path / "missing.csv")
-    with pytest.raises(UsageError, match="is a directory"):
+    with pytest.raises(UsageError, match="holds no Parquet files"):
         open_source(tmp_path)
     with pytest.raises(UsageError, match="from a list"):
         open_source([1, 2])
@@ -90,6 +98,23 @@ def test_missing_directory_and_wrong_objects(tmp_path):
         open_source(pa.table({"a": pa.array([], pa.int64())}))
     with pytest.raises(DecodeError, match="no columns"):
         open_source(pa.table({}))
+
+
+def test_what_used_to_be_refused_is_read(tmp_path):
+    for name, data, wanted in (
+        ("utf16.csv", "a,b\n1,2\n".encode("utf-16"), {"a": ["1"], "b": ["2"]}),
+        ("sjis.csv", "名前,b\n値段,2\n".encode("cp932"), {"名前": ["値段"], "b": ["2"]}),
+        ("last.csv", b"a,b\n1,2\n3", {"a": ["1", "3"], "b": ["2", None]}),
+        ("cut.csv", b'a,b\n1,"2\n"\n3\n', {"a": ["1", "3"], "b": ["2\n", None]}),
+    ):
+        (tmp_path / name).write_bytes(data)
+        source = open_source(tmp_path / name)
+        assert source.table().to_pydict() == wanted
+        assert marked(source, [], tmp_path / "out.csv", force=True).path.read_bytes() == data
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    pq.write_table(pa.table({"a": [1, 2]}), folder / "0.parquet")
+    assert open_source(folder).table().to_pydict() == {"a": [1, 2]}
 
 
 def test_content_decides_before_the_suffix(tmp_path):
@@ -192,7 +217,7 @@ def test_moves_that_make_no_sense(tmp_path, moves, message):
         (tmp_path / "in.parquet", "parquet"),
     ):
         with pytest.raises(UsageError, match=message):
-            write_marked(open_source(source), moves, tmp_path / f"out.{suffix}")
+            marked(open_source(source), moves, tmp_path / f"out.{suffix}")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.csv", "in.parquet"]
 
 
@@ -248,21 +273,21 @@ def test_conversions(tmp_path):
     moves = [Moves("name", *SWAP), Moves("x", *SWAP)]
     wanted = apply_moves(source.table(), moves)
     for name in ("out.parquet", "out.tsv"):
-        report = write_marked(source, moves, tmp_path / name)
+        report = marked(source, moves, tmp_path / name)
         assert report.cells_changed == 4
         assert open_source(report.path).table().to_pydict() == wanted.to_pydict()
     # and back: Parquet and Arrow to text
     for again in (tmp_path / "out.parquet", Frame(wanted)):
-        out = write_marked(open_source(again), moves, tmp_path / "back.csv", force=True).path
+        out = marked(open_source(again), moves, tmp_path / "back.csv", force=True).path
         assert open_source(out).table().to_pydict() == source.table().to_pydict()
     tabs = tmp_path / "tabs.csv"
     tabs.write_bytes(b"a\tb\r\n1,5\t2\r\n")  # a TSV by another name stays as it is
-    assert write_marked(open_source(tabs), [], tmp_path / "tabs.tsv").path.read_bytes() == tabs.read_bytes()
+    assert marked(open_source(tabs), [], tmp_path / "tabs.tsv").path.read_bytes() == tabs.read_bytes()
 
 
 def test_conversion_refuses_what_text_cannot_hold(tmp_path):
     with pytest.raises(UsageError, match="cannot be written as text") as caught:
-        write_marked(open_source(pa.table({"l": [[1], [2]]})), [], tmp_path / "out.csv")
+        marked(open_source(pa.table({"l": [[1], [2]]})), [], tmp_path / "out.csv")
     assert "choose a .parquet output" in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
@@ -271,21 +296,24 @@ def test_output_rules(tmp_path):
     path = tmp_path / "in.csv"
     path.write_bytes(b"a,b\n1,2\n3,4\n")
     source = open_source(path)
-    with pytest.raises(UsageError, match=r"cannot write '\.gz' files"):
-        write_marked(source, [], tmp_path / "out.csv.gz")
+    for name in ("out.gz", "out.parquet.gz", "out.xyz", "out"):
+        with pytest.raises(UsageError, match=r"cannot write '[^']+' files; choose one of \.parquet"):
+            marked(source, [], tmp_path / name)
+    packed = marked(source, [], tmp_path / "out.csv.gz").path
+    assert gzip.decompress(packed.read_bytes()) == path.read_bytes()
     with pytest.raises(UsageError, match="is the original itself"):
-        write_marked(source, [], path, force=True)
+        marked(source, [], path, force=True)
     with pytest.raises(UsageError, match="no such folder"):
-        write_marked(source, [], tmp_path / "no" / "out.csv")
+        marked(source, [], tmp_path / "no" / "out.csv")
     (tmp_path / "d.csv").mkdir()
     with pytest.raises(UsageError, match="is a directory"):
-        write_marked(source, [], tmp_path / "d.csv", force=True)
+        marked(source, [], tmp_path / "d.csv", force=True)
     out = tmp_path / "out.csv"
     out.write_text("kept")
     with pytest.raises(UsageError, match="--force"):
-        write_marked(source, [], out)
+        marked(source, [], out)
     assert out.read_text() == "kept"
-    write_marked(source, [], out, force=True)
+    marked(source, [], out, force=True)
     assert out.read_bytes() == path.read_bytes()
 
 
@@ -348,7 +376,7 @@ def test_full_disk_is_one_line(tmp_path):
     def full():
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with pytest.raises(UsageError, match=r"f: cannot be written \(No space left on device\)$"):
+    with pytest.raises(UsageError, match=r"f: cannot be written \(No space left on device\); free some"):
         write_then(tmp_path / "f", full)
     assert list(tmp_path.iterdir()) == []
 

@@ -6,9 +6,7 @@ import copy
 import hashlib
 import hmac
 import itertools
-import os
 import pickle
-import stat
 import traceback
 
 import pytest
@@ -16,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataguard import dsse, keys
-from dataguard.errors import DataguardError, EvidenceError, KeyringError, UsageError
+from dataguard.errors import EvidenceError, KeyringError, UsageError
 
 MASTER = bytes(range(32))
 SALT = bytes(range(100, 116))
@@ -245,107 +243,3 @@ def test_signatures_of_rfc_8032():
             key.verify_key.verify(wrong, b"\x72")
     with pytest.raises(EvidenceError):
         key.verify_key.verify(bytes.fromhex(signature), b"\x73")
-
-
-# --- files -----------------------------------------------------------------------------------
-
-
-def test_keys_are_written_privately_and_read_back(tmp_path):
-    files = keys.KeyFiles(tmp_path / "vault" / "keys")
-    old = os.umask(0)  # even under the most careless umask
-    try:
-        master, signing = files.create(counting("a"))
-    finally:
-        os.umask(old)
-    assert (files.load_master(), files.load_signing()) == (master, signing)
-    assert master.reveal() != signing.reveal()
-    assert stat.S_IMODE(files.folder.stat().st_mode) == 0o700
-    assert sorted(p.name for p in files.folder.iterdir()) == ["master.key", "signing.key"]
-    for path in files.folder.iterdir():
-        assert stat.S_IMODE(path.stat().st_mode) == 0o600
-
-
-def test_golden_key_file(tmp_path):
-    path = tmp_path / "master.key"
-    text = f"dataguard-key/1 master {MASTER.hex()}"
-    path.write_text(f"{text} {hashlib.sha256(text.encode()).hexdigest()[:8]}\n")
-    path.chmod(0o600)
-    assert keys.KeyFiles(tmp_path).load_master().reveal() == MASTER
-
-
-@pytest.mark.parametrize("name", ["master.key", "signing.key"])
-def test_keys_are_never_overwritten(tmp_path, name):
-    (tmp_path / name).write_bytes(b"precious")
-    with pytest.raises(KeyringError, match="never overwritten"):
-        keys.KeyFiles(tmp_path).create(counting("b"))
-    assert [p.name for p in tmp_path.iterdir()] == [name]
-    assert (tmp_path / name).read_bytes() == b"precious"
-
-
-def test_a_key_made_by_another_process_meanwhile_is_kept(tmp_path, monkeypatch):
-    (tmp_path / "master.key").write_bytes(b"precious")
-    monkeypatch.setattr(os.path, "lexists", lambda _path: False)  # as if it appeared after the look
-    with pytest.raises(KeyringError, match="File exists"):
-        keys.KeyFiles(tmp_path).create(counting("race"))
-    assert (tmp_path / "master.key").read_bytes() == b"precious"
-
-
-def test_a_dangling_link_is_not_followed(tmp_path):
-    (tmp_path / "master.key").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(KeyringError):
-        keys.KeyFiles(tmp_path).create(counting("c"))
-    assert not (tmp_path / "elsewhere").exists()
-
-
-def test_a_folder_that_cannot_be_made(tmp_path):
-    (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(KeyringError, match="cannot write"):
-        keys.KeyFiles(tmp_path / "file" / "keys").create(counting("d"))
-
-
-def test_a_failed_write_leaves_no_half_key(tmp_path, monkeypatch):
-    def full(_descriptor):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(KeyringError, match="No space left"):
-        keys.KeyFiles(tmp_path).create(counting("e"))
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o601, 0o644])
-def test_keys_open_to_others_are_refused_with_the_remedy(tmp_path, mode):
-    files = keys.KeyFiles(tmp_path)
-    files.create(counting("f"))
-    path = tmp_path / "master.key"
-    path.chmod(mode)
-    with pytest.raises(KeyringError) as caught:
-        files.load_master()
-    assert caught.value.remedy == f"chmod 600 {path}"
-    path.chmod(0o600)
-    files.load_master()
-
-
-def test_missing_and_damaged_keys(tmp_path):
-    files = keys.KeyFiles(tmp_path)
-    with pytest.raises(KeyringError, match="cannot read key"):
-        files.load_master()
-    master, _ = files.create(counting("g"))
-    path = tmp_path / "master.key"
-    good = path.read_bytes()
-    digit = good.index(b"master ") + 7
-    flipped = good[:digit] + (b"0" if good[digit : digit + 1] != b"0" else b"1") + good[digit + 1 :]
-    other_name = (tmp_path / "signing.key").read_bytes()
-    for bad in (b"", good[:-1], good + b"\n", flipped, good.upper(), b"\xff" * 100, b"x" * 9000, other_name):
-        path.write_bytes(bad)
-        with pytest.raises(KeyringError, match="damaged") as caught:
-            files.load_master()
-        assert master.reveal().hex()[:16] not in str(caught.value)
-    path.write_bytes(good)
-    assert files.load_master() == master
-
-
-def test_entropy_of_the_wrong_length_is_refused(tmp_path):
-    with pytest.raises(DataguardError):
-        keys.KeyFiles(tmp_path).create(lambda n: bytes(n - 1))
-    assert list(tmp_path.iterdir()) == []

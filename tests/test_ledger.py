@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
@@ -18,6 +17,8 @@ from dataguard.keys import SigningKey
 from dataguard.registry import ledger
 from dataguard.registry.sqlite import SqliteStore
 from dataguard.registry.store import CheckpointRow
+from dataguard.registry.verification import verify
+from registry_stores import place, postgres_server, postgres_url  # noqa: F401 - fixtures
 
 KEY = SigningKey(bytes(range(32)))
 PUBLIC = KEY.public_bytes
@@ -53,20 +54,30 @@ def path(tmp_path):
 
 
 @pytest.fixture
-def store(path):
-    with SqliteStore(path, create=True) as store:
+def store(place):  # noqa: F811
+    with place.open() as store:
         yield store
 
 
-def tamper(path, *statements):
-    """Edit the file as someone with full access would: without our triggers."""
-    db = sqlite3.connect(path, isolation_level=None)
-    triggers = db.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall()
-    for (name,) in triggers:
-        db.execute(f"DROP TRIGGER {name}")
-    for statement in statements:
-        db.execute(statement)
-    db.close()
+def tamper(place, statement):  # noqa: F811
+    """Edit the registry as someone with full access would: without our triggers."""
+    if place.kind == "postgres":
+        for ours, theirs in IN_POSTGRES:
+            statement = statement.replace(ours, theirs)
+    place.outsider(statement, off=True)
+
+
+IN_POSTGRES = (
+    ("zeroblob(32)", "decode(repeat('00', 32), 'hex')"),
+    ("zeroblob(31)", "decode(repeat('00', 31), 'hex')"),
+    ("CAST(replace(CAST(payload AS TEXT),", "convert_to(replace(convert_from(payload, 'UTF8'),"),
+    (") AS BLOB)", "), 'UTF8')"),
+    ("x'ff'", r"'\xff'::bytea"),
+    ("x'5b5d'", r"'\x5b5d'::bytea"),
+    ("x'7b7d'", r"'\x7b7d'::bytea"),
+    ("number + 2 * (number = 0)", "2 WHERE number = 0"),
+)
+"""What SQLite writes, and PostgreSQL."""
 
 
 def failed(steps):
@@ -212,39 +223,39 @@ def test_an_empty_ledger_is_not_signed(store):
         ledger.checkpoint(store, KEY, "vault", TIME)
 
 
-def test_a_fork_is_never_signed(path):
-    with SqliteStore(path, create=True) as store:
+def test_a_fork_is_never_signed(place):  # noqa: F811
+    with place.open() as store:
         fill(store)
         ledger.checkpoint(store, KEY, "vault", TIME)
-    tamper(path, "UPDATE ledger SET leaf_hash = zeroblob(32) WHERE seq = 2")
-    with SqliteStore(path) as store, pytest.raises(LedgerError, match="last checkpoint"):
+    tamper(place, "UPDATE ledger SET leaf_hash = zeroblob(32) WHERE seq = 2")
+    with place.open() as store, pytest.raises(LedgerError, match="last checkpoint"):
         ledger.checkpoint(store, KEY, "vault", TIME)
-    with SqliteStore(path) as store:
+    with place.open() as store:
         assert len(store.list_checkpoints()) == 1
 
 
 # --- verification ----------------------------------------------------------------------------
 
 
-def signed_twice(path):
+def signed_twice(place):  # noqa: F811
     """Nine entries, a checkpoint, nine more, a second checkpoint, two more. Returns the envelopes."""
-    with SqliteStore(path, create=True) as store:
+    with place.open() as store:
         fill(store)
         first = ledger.checkpoint(store, KEY, "vault", TIME)
         fill(store)
         second = ledger.checkpoint(store, KEY, "vault", TIME)
         fill(store, 2)
-        assert failed(ledger.verify(store, PUBLIC, witnessed=[second.envelope, first.envelope])) == []
+        assert failed(verify(store, PUBLIC, witnessed=[second.envelope, first.envelope])) == []
     return first.envelope, second.envelope
 
 
 def test_a_sound_ledger(store):
-    assert failed(ledger.verify(store, PUBLIC)) == []
+    assert failed(verify(store, PUBLIC)) == []
     fill(store)
-    assert [step.detail for step in ledger.verify(store, PUBLIC)][-1] == "no checkpoint yet"
+    assert [step.detail for step in verify(store, PUBLIC)][-1] == "no checkpoint yet"
     ledger.checkpoint(store, KEY, "vault", TIME)
     fill(store, 2)
-    steps = ledger.verify(store, PUBLIC)
+    steps = verify(store, PUBLIC)
     assert [step.n for step in steps] == [1, 2, 3, 4, 5]
     assert failed(steps) == []
     assert steps[-1].to_dict() == {
@@ -284,31 +295,31 @@ EDIT = "UPDATE ledger SET payload = CAST(replace(CAST(payload AS TEXT), {}) AS B
         ("UPDATE checkpoints SET number = number + 2 * (number = 0)", [5]),
     ],
 )
-def test_each_kind_of_tampering_fails_its_step(path, statement, steps):
-    signed_twice(path)
-    tamper(path, statement)
-    with SqliteStore(path) as store:
-        assert failed(ledger.verify(store, PUBLIC)) == steps
+def test_each_kind_of_tampering_fails_its_step(place, statement, steps):  # noqa: F811
+    signed_twice(place)
+    tamper(place, statement)
+    with place.open() as store:
+        assert failed(verify(store, PUBLIC)) == steps
 
 
-def test_another_key_is_not_the_ledgers_key(path):
-    signed_twice(path)
-    with SqliteStore(path) as store:
-        assert failed(ledger.verify(store, SigningKey(bytes(32)).public_bytes)) == [4]
+def test_another_key_is_not_the_ledgers_key(place):  # noqa: F811
+    signed_twice(place)
+    with place.open() as store:
+        assert failed(verify(store, SigningKey(bytes(32)).public_bytes)) == [4]
 
 
-def test_only_a_witnessed_checkpoint_reveals_a_ledger_rewritten_with_its_own_key(path, tmp_path):
-    first, _ = signed_twice(path)
+def test_only_a_witnessed_checkpoint_reveals_a_ledger_rewritten_with_its_own_key(place, tmp_path):  # noqa: F811
+    first, _ = signed_twice(place)
     rewritten = tmp_path / "rewritten.db"
     with SqliteStore(rewritten, create=True) as store:
         for i in range(12):
             ledger.append(store, "export", SCOPE, {"recipient": "invented"}, salt=salt(i), time=TIME)
         ledger.checkpoint(store, KEY, "vault", TIME)
-        assert failed(ledger.verify(store, PUBLIC)) == []
-        assert failed(ledger.verify(store, PUBLIC, witnessed=[first])) == [6]
-        assert failed(ledger.verify(store, PUBLIC, witnessed=[b"garbage"])) == [6]
-    with SqliteStore(path) as store:
-        assert failed(ledger.verify(store, PUBLIC, witnessed=[first])) == []
+        assert failed(verify(store, PUBLIC)) == []
+        assert failed(verify(store, PUBLIC, witnessed=[first])) == [6]
+        assert failed(verify(store, PUBLIC, witnessed=[b"garbage"])) == [6]
+    with place.open() as store:
+        assert failed(verify(store, PUBLIC, witnessed=[first])) == []
 
 
 def test_a_thousand_entries_verify_quickly(store):
@@ -316,7 +327,7 @@ def test_a_thousand_entries_verify_quickly(store):
         fill(store, 1000)
         for _ in range(20):
             ledger.checkpoint(store, KEY, "vault", TIME)
-    assert failed(ledger.verify(store, PUBLIC)) == []
+    assert failed(verify(store, PUBLIC)) == []
     assert ledger.root(store) == merkle.root([e.leaf_hash for e in ledger.entries(store)])
 
 
@@ -325,6 +336,7 @@ def test_a_thousand_entries_verify_quickly(store):
 CHILD = """
 import hashlib, pathlib, sys
 from dataguard.registry import ledger
+from dataguard.registry.verification import verify
 from dataguard.registry.sqlite import SqliteStore
 from dataguard.registry.store import Recipient
 
@@ -358,7 +370,7 @@ def test_kill_9_loses_no_acknowledged_commit_and_tears_none(path):
                 acknowledged[int(seq)] = leaf
     assert len(acknowledged) >= 3 * sum(range(10)), "every child but the first committed something"
     with SqliteStore(path) as store:
-        assert failed(ledger.verify(store, PUBLIC)) == []
+        assert failed(verify(store, PUBLIC)) == []
         entries = ledger.entries(store)
         assert {seq: entries[seq].leaf_hash.hex() for seq in acknowledged} == acknowledged
         assert [r.id for r in store.list_recipients()] == [f"r{e.seq}" for e in entries], (

@@ -25,6 +25,12 @@ LAW = LEVELS["single"]
 MASK = 2**64 - 1
 
 
+def measured(kind, content, plan, edits):
+    meter = kind.distortion(plan.legend)
+    meter.add(content, edits)
+    return meter.result()
+
+
 def slow_twin(stratum, driver, members, tolerance, words, ordered):
     """draw_pairs, obviously: for each free row list its window, then follow the draw."""
     n = len(stratum)
@@ -135,7 +141,7 @@ def test_no_export_breaks_a_fact_or_a_multiset(planned) -> None:
         key = keys.mark_key(bytes(range(32)), name, recipient, 1)
         own = symbols(key, plan.address, plan.bias, plan.channel)
         edits = CARRIER.embed(content, plan, own)
-        report = CARRIER.distortion(content, plan, edits)
+        report = measured(CARRIER, content, plan, edits)
         assert report.broken == (), report.broken
         assert sum(report.violations.values()) == 0
         assert all(r.ks == 0 and r.exact for r in report.rows)
@@ -178,7 +184,7 @@ def test_protected_columns_and_zero_tolerance_carry_nothing() -> None:
     assert "pressure" not in members
     assert "temperature" not in members
     edits = CARRIER.embed(content, plan, np.ones(len(plan), np.uint8))
-    moved = {r.part: r.max_abs for r in CARRIER.distortion(content, plan, edits).rows}
+    moved = {r.part: r.max_abs for r in measured(CARRIER, content, plan, edits).rows}
     assert moved["late"] <= 2.0
 
 
@@ -249,4 +255,4 @@ def test_a_new_column_that_ties_an_old_one_takes_its_slots_away() -> None:
     content = TableContent(table, canonical_table(table), second.ids)
     new = CARRIER.slots(content, brief(slot_keys("v"), LAW, frozen=old, first_new=1500), LAW)
     edits = CARRIER.embed(content, new, np.ones(len(new), np.uint8))
-    assert CARRIER.distortion(content, new, edits).broken == ()
+    assert measured(CARRIER, content, new, edits).broken == ()

@@ -12,6 +12,8 @@ import sys
 import pytest
 
 from dataguard.errors import LedgerError, SchemeMismatch, UsageError
+from dataguard.registry import ledger
+from dataguard.registry import sql as sql_module
 from dataguard.registry import sqlite as sqlite_module
 from dataguard.registry.migration import packaged_migrations, statements
 from dataguard.registry.sqlite import APPLICATION_ID, SqliteStore
@@ -26,10 +28,10 @@ from dataguard.registry.store import (
     Run,
     Store,
 )
+from dataguard.registry.verification import verify
+from registry_stores import VAULT, place, postgres_server, postgres_url  # noqa: F401 - fixtures
 
 TIME = "2026-01-31T09:00:00Z"
-# Each factory: a function of a folder that opens the store there, made on first use.
-FACTORIES = {"sqlite": lambda folder: SqliteStore(folder / "registry.db", create=True)}
 
 
 def dataset(version=1, **changes):
@@ -83,15 +85,15 @@ def row(seq, payload=b"{}"):
     return LedgerRow(seq, "export", "", payload, bytes(32), bytes(32))
 
 
-@pytest.fixture(params=FACTORIES)
-def reopen(request, tmp_path):
+@pytest.fixture
+def reopen(place):  # noqa: F811
     """A function that closes the store and opens it again: what it says then was really kept."""
     opened = []
 
     def again() -> Store:
         for store in opened:
             store.close()
-        opened.append(FACTORIES[request.param](tmp_path))
+        opened.append(place.open())
         return opened[-1]
 
     yield again
@@ -105,7 +107,7 @@ def store(reopen):
 
 
 class TestEveryStore:
-    """Conformance: a new store joins by one line in FACTORIES."""
+    """Conformance: every store of ``registry_stores`` passes."""
 
     def test_records_come_back_equal_after_reopening(self, reopen):
         store = reopen()
@@ -261,6 +263,44 @@ class TestEveryStore:
             store.add_recipient(Recipient("kept too", TIME))
         assert [r.id for r in store.list_recipients()] == ["kept", "kept too"]
 
+    def test_rows_of_one_type(self, store):
+        for seq, kind in enumerate(["a", "b", "a", "b", "a"]):
+            store.append_ledger(dataclasses.replace(row(seq), type=kind))
+        assert [r.seq for r in store.ledger_rows(type="a")] == [0, 2, 4]
+        assert [r.seq for r in store.ledger_rows(1, 4, type="b")] == [1, 3]
+        assert store.ledger_rows(type="c") == []
+
+    def test_a_snapshot_is_a_registry_of_its_own(self, store, tmp_path):
+        for version in (2, 1):
+            store.add_dataset(dataset(version))
+        for name in ("zeta", "acme"):
+            store.add_recipient(Recipient(name, TIME))
+        store.add_mark_key(mark_key())
+        store.add_export(export())
+        store.add_fingerprint(Fingerprint("flights@1", "minhash/1", b"\x00\xff"))
+        store.add_run(run(1))
+        store.finish_run("r1", "no-mark", {"votes": 12})
+        store.append_ledger(row(0))
+        store.append_checkpoint(CheckpointRow(1, TIME, b"{}"))
+        store.snapshot(tmp_path / "copy")
+        assert stat.S_IMODE((tmp_path / "copy").stat().st_mode) == 0o600
+        store.append_ledger(row(1))
+        with SqliteStore(tmp_path / "copy") as copy:
+            for ask in (
+                "datasets",
+                "recipients",
+                "mark_keys",
+                "exports",
+                "fingerprints",
+                "runs",
+                "checkpoints",
+            ):
+                assert getattr(copy, f"list_{ask}")() == getattr(store, f"list_{ask}")() != []
+            assert copy.ledger_rows() == [row(0)]
+            assert copy.damage() == store.damage() == []
+        with pytest.raises((UsageError, LedgerError)):
+            store.snapshot(tmp_path / "copy")
+
     def test_values_a_store_cannot_hold(self, store):
         for wrong in (
             dataset(name="\udcff"),
@@ -295,7 +335,7 @@ def test_every_connection_is_durable_and_checked(path):
                 "synchronous": 2,
                 "foreign_keys": 1,
                 "recursive_triggers": 1,
-                "busy_timeout": 1000 * sqlite_module.BUSY_SECONDS,
+                "busy_timeout": 1000 * sql_module.BUSY_SECONDS,
                 "application_id": APPLICATION_ID,
                 "user_version": len(packaged_migrations()),
             }
@@ -455,18 +495,36 @@ def test_damaged_fields_are_errors_of_the_registry(path):
         store.get_dataset("flights@1")
 
 
-def test_processes_that_start_together_share_one_registry(path):
-    code = (
-        "import sys, pathlib\n"
-        "from dataguard.registry.sqlite import SqliteStore\n"
-        "from dataguard.registry.store import LedgerRow\n"
-        "store = SqliteStore(pathlib.Path(sys.argv[1]), create=True)\n"
-        "for _ in range(25):\n"
-        "    with store.transaction():\n"
-        "        seq = store.ledger_size()\n"
-        "        store.append_ledger(LedgerRow(seq, 'export', '', b'{}', bytes(32), bytes(32)))\n"
-    )
-    children = [subprocess.Popen([sys.executable, "-c", code, str(path)]) for _ in range(4)]
-    assert [child.wait(60) for child in children] == [0] * 4
-    with SqliteStore(path) as store:
-        assert [r.seq for r in store.ledger_rows()] == list(range(100))
+CHILD = """
+import pathlib, sys
+from dataguard.registry import ledger
+from dataguard.registry.address import Address
+from dataguard.registry.postgres import PostgresStore
+from dataguard.registry.sqlite import SqliteStore
+
+place, vault, me = sys.argv[1:]
+if place.startswith("postgresql:"):
+    address = Address.parse(place)
+    store = PostgresStore(address, vault=vault, password=address.password)
+else:
+    store = SqliteStore(pathlib.Path(place), create=True)
+for i in range(25):
+    ledger.append(store, "export", "", {"by": me, "i": i}, salt=bytes(32), time="2026-01-31T09:00:00Z")
+store.close()
+"""
+
+
+def test_processes_that_append_together_leave_no_gap(place):  # noqa: F811
+    if place.kind == "postgres":
+        place.open().close()
+    where = place.url or str(place.path)
+    command = [sys.executable, "-c", CHILD, where, VAULT]
+    children = [subprocess.Popen([*command, str(i)], stderr=subprocess.PIPE, text=True) for i in range(4)]
+    assert [child.communicate(timeout=60)[1] for child in children] == [""] * 4
+    place._is_made = True
+    with place.open() as store:
+        entries = ledger.entries(store)
+        assert [e.seq for e in entries] == list(range(100))
+        assert all(step.ok for step in verify(store, bytes(32)))
+        for me in "0123":
+            assert [e.payload["i"] for e in entries if e.payload["by"] == me] == list(range(25))

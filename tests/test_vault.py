@@ -38,7 +38,7 @@ def leak(copy: Path, rows: int = 80, seed: int = 1) -> pa.Table:
     return table.take(np.random.default_rng(seed).permutation(table.num_rows)[:rows])
 
 
-@pytest.mark.parametrize("out", ["none/x.parquet", "x.xyz", "x.csv.gz", "folder.parquet", "afile/x.csv"])
+@pytest.mark.parametrize("out", ["none/x.parquet", "x.xyz", "x.parquet.gz", "folder.parquet", "afile/x.csv"])
 def test_a_refused_export_leaves_the_ledger_alone(vault, tmp_path, out) -> None:
     (tmp_path / "folder.parquet").mkdir()
     (tmp_path / "afile").write_text("x")
@@ -52,14 +52,16 @@ def test_a_refused_export_leaves_the_ledger_alone(vault, tmp_path, out) -> None:
 
 
 def test_mark_key_and_export_leaf_stand_before_the_file_has_its_name(vault, tmp_path, monkeypatch) -> None:
-    rename = Path.replace
-
-    def stop(self: Path, target: Path) -> Path:
+    def stop(_self: Path, target: Path) -> None:
+        """Die where the finished file would get its name."""
         if Path(target).name == "acme.parquet":
             raise KeyboardInterrupt
-        return rename(self, target)
+
+    def link(_source: object, target: object) -> None:
+        stop(Path(), Path(str(target)))
 
     monkeypatch.setattr(Path, "replace", stop)
+    monkeypatch.setattr("os.link", link)
     with pytest.raises(KeyboardInterrupt):
         vault.protect("flights", recipient="acme", out=tmp_path / "acme.parquet")
     assert [e.type for e in vault.ledger_entries()][-2:] == ["mark-key", "export"]
@@ -129,10 +131,11 @@ def test_a_committed_copy_that_was_never_handed_out_is_not_reported(vault, tmp_p
     parts = vault._parts
     record = parts.store.latest_dataset("flights")
     held = parts.holding(record)
-    original = CARRIER.decode(held.source, held.ids)
+    ids, slots = held.everything()
+    original = CARRIER.decode(held.source, ids)
     key = keys.mark_key(parts.master, record.lineage, "ghost", 1)
-    own = symbols(key, held.slots.address, held.slots.bias, held.slots.channel)
-    forged = CARRIER.mark(original, CARRIER.embed(original, held.slots, own)).table.slice(0, 90)
+    own = symbols(key, slots.address, slots.bias, slots.channel)
+    forged = CARRIER.mark(original, CARRIER.embed(original, slots, own)).table.slice(0, 90)
     assert vault.trace(forged, dataset="flights").corresponding == ("ghost",)
     with pytest.raises(EvidenceError, match="no export"):
         vault.report(forged, dataset="flights", out=tmp_path / "b")
@@ -151,7 +154,7 @@ def test_an_init_that_was_cut_short_can_be_repeated(tmp_path, monkeypatch) -> No
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("dataguard.vault._write_durably", stop)
+        patch.setattr("dataguard.housing.Settings.write", stop)
         with pytest.raises(KeyboardInterrupt):
             dataguard.Vault.create(tmp_path / "v")
     with dataguard.Vault.create(tmp_path / "v") as made:

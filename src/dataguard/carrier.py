@@ -8,9 +8,9 @@ One file under ``modalities/`` implements it for one kind; the contract tests ru
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,9 +28,11 @@ __all__ = [
     "ColumnMatch",
     "Content",
     "Distortion",
+    "DistortionMeter",
     "DistortionRow",
     "Engines",
     "Exhibit",
+    "Large",
     "Opening",
 ]
 
@@ -40,6 +42,7 @@ U8 = NDArray[np.uint8]
 
 Content = TypeVar("Content")
 """What a kind decodes a source into (a table, a signal, a picture)."""
+Held_co = TypeVar("Held_co", covariant=True)
 
 
 # --- alignment and comparison of tables: shared engines, handed in by the shells ------------------
@@ -92,6 +95,26 @@ class Alignment:
 
 
 @dataclass(frozen=True, slots=True)
+class Large(Generic[Held_co]):
+    """Data that is read block by block, or a few units at a time.
+
+    Attributes
+    ----------
+    units, room : int
+        How many there are, and how many fit in memory at once.
+    blocks : callable
+        Starts a pass over all units, block by block.
+    take : callable
+        ``take(positions)`` returns some units, in the ascending order of (k,) int64 positions.
+    """
+
+    units: int
+    room: int
+    blocks: Callable[[], Iterator[Held_co]]
+    take: Callable[[I64], Held_co]
+
+
+@dataclass(frozen=True, slots=True)
 class Engines:
     """Heavy engines shared by all kinds.
 
@@ -103,11 +126,18 @@ class Engines:
         ``compare(original, suspect, alignment, alpha) -> Comparison`` (fingerprints.compare).
     sketch : callable
         ``sketch(table) -> bytes``: the key-free fingerprint, scheme id first.
+    gather : callable
+        ``gather(original, sample, suspect) -> (k,) int64``: rows of a large original that the
+        suspect's rows may have been copied from; `sample` are some rows of the original.
+    compare_large : callable
+        ``compare_large(original, suspect, alpha) -> Comparison``: by samples of both.
     """
 
     align: Callable[[CanonicalTable, CanonicalTable], Alignment]
     compare: Callable[[CanonicalTable, CanonicalTable, Alignment, float], Any]
     sketch: Callable[[CanonicalTable], bytes]
+    gather: Callable[[Large[CanonicalTable], CanonicalTable, CanonicalTable], I64]
+    compare_large: Callable[[Large[CanonicalTable], Large[CanonicalTable], float], Any]
 
 
 # --- evidence ----------------------------------------------------------------------------------
@@ -194,7 +224,7 @@ class Distortion:
     Attributes
     ----------
     rows : tuple of DistortionRow
-        Marked parts only; every other part is untouched.
+        Marked_contra parts only; every other part is untouched.
     cells_changed : int
     correlation : float
         Largest change of a Pearson correlation between numeric parts.
@@ -209,6 +239,21 @@ class Distortion:
     correlation: float
     violations: Mapping[str, int]
     broken: tuple[str, ...]
+
+
+Marked_contra = TypeVar("Marked_contra", contravariant=True)
+
+
+class DistortionMeter(Protocol[Marked_contra]):
+    """Measures an export block by block."""
+
+    def add(self, original: Marked_contra, edits: Sequence[Moves]) -> None:
+        """Add one block and what is done to it."""
+        ...
+
+    def result(self) -> Distortion:
+        """Return what was measured over all blocks."""
+        ...
 
 
 class Carrier(Protocol[Content]):
@@ -251,8 +296,15 @@ class Carrier(Protocol[Content]):
         """Return the canonical cells of some units: what opens their leaves."""
         ...
 
+    def study(self, sample: Content, brief: SlotBrief) -> Mapping[str, Any]:
+        """Return what must be known of the whole before a block of it can be planned, from a sample of its units.
+
+        JSON-ready; it comes back in ``brief.study``.
+        """
+        ...
+
     def slots(self, original: Content, brief: SlotBrief, law: BiasLaw) -> Slots:
-        """Return the slot plan; the same for all recipients.
+        """Return the slot plan of a content, or of one block of it; the same for all recipients.
 
         Raises
         ------
@@ -273,6 +325,13 @@ class Carrier(Protocol[Content]):
         """Return the alignment of a suspect to the original; no key and no copy is seen."""
         ...
 
+    def gather(self, original: Large[Content], sample: Content, suspect: Content, engines: Engines) -> I64:
+        """Return the positions of the units of a large original that a suspect may have been copied from.
+
+        `sample` holds some units of the original; no key and no copy is seen.
+        """
+        ...
+
     def votes(self, original: Content, suspect: Content, slots: Slots, alignment: Alignment) -> Readings:
         """Return all readings of slots in the aligned suspect."""
         ...
@@ -289,12 +348,18 @@ class Carrier(Protocol[Content]):
         """Return the comparison of two contents."""
         ...
 
+    def compare_large(
+        self, original: Large[Content], suspect: Large[Content], engines: Engines, alpha: float
+    ) -> Any:
+        """Return the comparison of data too large to be compared whole: by samples, with intervals."""
+        ...
+
     def fingerprint(self, content: Content, engines: Engines) -> bytes:
         """Return the key-free summary, scheme id first."""
         ...
 
-    def distortion(self, original: Content, slots: Slots, edits: Sequence[Moves]) -> Distortion:
-        """Measure what the edits do, against the contract."""
+    def distortion(self, legend: Mapping[str, Any]) -> DistortionMeter[Content]:
+        """Return a meter for what edits do, against the contract; `legend` is that of the slot plan."""
         ...
 
     def sample(self, seed: int, rows: int) -> Content:

@@ -6,10 +6,12 @@ folder per version, written once and never changed.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +23,23 @@ from numpy.typing import NDArray
 from dataguard.dsse import keyid
 from dataguard.errors import DecodeError, SchemeMismatch, UsageError
 from dataguard.formats.atomic import atomic_directory
+from dataguard.formats.blocks import read_blocks
 from dataguard.formats.source import Source, open_source
 from dataguard.keys import MasterSecret, SigningKey
 from dataguard.model import BiasLaw
 from dataguard.registry import ledger
 from dataguard.registry.store import Dataset, Store
-from dataguard.slots import Slots
+from dataguard.slots import Slots, join_slots
 
-__all__ = ["Holding", "OpenVault", "load", "save"]
+__all__ = ["Block", "Holding", "OpenVault", "Writer", "load", "saving"]
 
+I64 = NDArray[np.int64]
 U64 = NDArray[np.uint64]
 
 _FORMAT = "dataguard-plan/1"
 _PLAN, _IDS = "plan.parquet", "ids.parquet"
+_BLOCKS = "dataguard.blocks"
+"""Key of the block edges in the plan's file; absent where one block holds everything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,8 @@ class OpenVault:
         The time as RFC 3339 text in UTC.
     entropy : callable
         ``entropy(n)`` returns n random bytes.
+    identity : bytes
+        The public key the vault began with; `signing` may have replaced it since.
     """
 
     folder: Path
@@ -58,11 +66,12 @@ class OpenVault:
     signing: SigningKey = field(repr=False)
     now: Callable[[], str]
     entropy: Callable[[int], bytes]
+    identity: bytes
 
     @property
     def origin(self) -> str:
-        """Name of the ledger: the key that signs it."""
-        return f"dataguard/{keyid(self.signing.public_bytes)[:16]}"
+        """Name of the ledger: the key that signed it first."""
+        return f"dataguard/{keyid(self.identity)[:16]}"
 
     def append(self, kind: str, scope: str, payload: Mapping[str, Any]) -> ledger.Entry:
         """Append a ledger entry with fresh salt and the present time."""
@@ -82,58 +91,218 @@ class OpenVault:
 
     def holding(self, dataset: Dataset) -> Holding:
         """Return one registered version from disk, its reference copy checked against its digest."""
-        return load(self.folder / dataset.meta["folder"], self.folder / dataset.path, dataset.sha256)
+        return load(
+            self.folder / dataset.meta["folder"],
+            self.folder / dataset.path,
+            dataset.sha256,
+            dataset.meta.get("part"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Consecutive rows of one version, with all that belongs to them.
+
+    Attributes
+    ----------
+    first, first_slot : int
+        Position of its first row, and of its first slot in the plan.
+    table : pyarrow.Table
+    ids : (rows,) uint64
+        Row ids, given at first registration and inherited by later versions.
+    slots : Slots
+        Both rows of a slot lie in the block.
+    """
+
+    first: int
+    first_slot: int
+    table: pa.Table
+    ids: U64
+    slots: Slots
 
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """One version of a dataset as the vault holds it.
+    """One version of a dataset as the vault holds it; rows, ids and slots are read as they are asked for.
 
     Attributes
     ----------
     source : Source
         The reference copy, or the user's own file if the vault was told not to keep one.
-    ids : (rows,) uint64
-        Row ids, given at first registration and inherited by later versions.
-    slots : Slots
+    folder : Path
+    edges : tuple of int
+        First row of each block, and the number of rows.
+    counts : tuple of int
+        Slots of each block.
+    frame : Slots
+        The plan without its slots: law, channel, legend.
     """
 
     source: Source
-    ids: U64
-    slots: Slots
+    folder: Path
+    edges: tuple[int, ...]
+    counts: tuple[int, ...]
+    frame: Slots
+
+    @property
+    def size(self) -> int:
+        """Number of slots."""
+        return sum(self.counts)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether one block holds everything."""
+        return len(self.counts) == 1
+
+    def plan(self) -> Iterator[tuple[U64, Slots]]:
+        """Yield ids and slots of each block, without the rows."""
+        with _reading(self.folder):
+            ids, plan = (pq.ParquetFile(self.folder / name) for name in (_IDS, _PLAN))
+            with ids, plan:
+                if self.is_whole:
+                    yield _ids_of(ids.read()), _slots_of(plan.read(), self.frame)
+                    return
+                group = 0
+                for number, count in enumerate(self.counts):
+                    table = plan.read_row_group(group) if count else plan.schema_arrow.empty_table()
+                    group += count > 0
+                    yield _ids_of(ids.read_row_group(number)), _slots_of(table, self.frame)
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield the version block by block."""
+        first, first_slot = 0, 0
+        for table, (ids, slots) in zip(read_blocks(self.source, self.edges), self.plan(), strict=True):
+            yield Block(first, first_slot, table, ids, slots)
+            first, first_slot = first + table.num_rows, first_slot + len(slots)
+
+    def slots_at(self, ids: U64) -> tuple[Slots, I64]:
+        """Return the slots that have an end among some row ids, and their positions in the plan."""
+        parts, index, first = [], [], 0
+        wanted = ids.astype(np.int64)
+        for _, slots in self.plan():
+            hit = np.flatnonzero(np.isin(slots.place[:, 1], wanted) | np.isin(slots.place[:, 2], wanted))
+            parts.append(slots.take(hit))
+            index.append(first + hit)
+            first += len(slots)
+        return join_slots(parts), np.concatenate(index)
+
+    def positions(self, ids: U64) -> I64:
+        """Return the row of each id, -1 where the version has no such row."""
+        out, first = np.full(len(ids), -1, np.int64), 0
+        order = np.argsort(ids, kind="stable")
+        ranked = ids[order]
+        for own, _ in self.plan():
+            at = np.minimum(np.searchsorted(ranked, own), max(0, len(ids) - 1))
+            hit = np.flatnonzero(ranked[at] == own) if len(ids) else np.empty(0, np.int64)
+            out[order[at[hit]]] = first + hit
+            first += len(own)
+        return out
+
+    def ids_at(self, rows: I64) -> U64:
+        """Return the ids of some rows (ascending)."""
+        parts, first = [], 0
+        for own, _ in self.plan():
+            low, high = np.searchsorted(rows, [first, first + len(own)])
+            parts.append(own[rows[low:high] - first])
+            first += len(own)
+        return np.concatenate(parts)
+
+    def everything(self) -> tuple[U64, Slots]:
+        """Return all ids and all slots: about 50 bytes a row and 40 a slot."""
+        parts = list(self.plan())
+        return np.concatenate([ids for ids, _ in parts]), join_slots([slots for _, slots in parts])
 
 
-def save(folder: Path, source: Source, ids: U64, slots: Slots, *, keep: bool) -> Path:
-    """Write one version, whole or not at all, and return the path of its reference copy.
+class Writer:
+    """Writes the plan of one version, block by block; made by `saving`."""
+
+    def __init__(self, stage: Path, reference: Path) -> None:
+        self.reference = reference
+        self._stage = stage
+        self._edges, self._counts = [0], list[int]()
+        self._writers: list[pq.ParquetWriter] = []
+
+    def add(self, ids: U64, slots: Slots) -> None:
+        """Add one block: its row ids and its slots."""
+        tables = pa.table({"id": ids}), _plan_table(slots)
+        if not self._writers:
+            self._writers = [
+                pq.ParquetWriter(self._stage / name, table.schema, compression="zstd")
+                for name, table in zip((_IDS, _PLAN), tables, strict=True)
+            ]
+        for writer, table in zip(self._writers, tables, strict=True):
+            if table.num_rows:
+                writer.write_table(table.cast(writer.schema), row_group_size=table.num_rows)
+        self._edges.append(self._edges[-1] + len(ids))
+        self._counts.append(len(slots))
+
+    def close(self) -> None:
+        """Finish the files."""
+        if len(self._counts) > 1:
+            blocks = {"edges": self._edges, "counts": self._counts}
+            self._writers[1].add_key_value_metadata({_BLOCKS: json.dumps(blocks)})
+        for writer in self._writers:
+            writer.close()
+
+
+@contextlib.contextmanager
+def saving(folder: Path, source: Source, *, keep: bool) -> Iterator[Writer]:
+    """Write one version, whole or not at all: plan and ids through what is yielded, and a reference copy.
 
     Parameters
     ----------
     folder : Path
         Folder of the version; must not exist.
     source : Source
-    ids : (rows,) uint64
-    slots : Slots
     keep : bool
         Copy the source's bytes into the vault; otherwise only its path is remembered.
     """
     folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with atomic_directory(folder) as staging:
         stage = Path(staging)
-        pq.write_table(pa.table({"id": ids}), stage / _IDS, compression="zstd")
-        pq.write_table(_plan_table(slots), stage / _PLAN, compression="zstd")
-        if source.path is None:
-            reference = folder / "original.parquet"
-            pq.write_table(source.table(), stage / reference.name, compression="zstd")
-        elif keep:
-            reference = folder / f"original{''.join(source.path.suffixes[-2:])}"
-            shutil.copyfile(source.path, stage / reference.name)
-        else:
-            reference = source.path.resolve()
-    return reference
+        writer = Writer(stage, _reference(folder, source, keep=keep))
+        try:
+            yield writer
+        finally:
+            writer.close()
+        _copy(source, stage / writer.reference.name, keep=keep)
 
 
-def load(folder: Path, reference: Path, sha256: str) -> Holding:
+def _reference(folder: Path, source: Source, *, keep: bool) -> Path:
+    if source.path is None:
+        return folder / "original.parquet"
+    if keep:
+        return folder / f"original{''.join(source.path.suffixes[-2:])}"
+    return source.path.resolve()
+
+
+def _copy(source: Source, target: Path, *, keep: bool) -> None:
+    if source.path is None:
+        batches = source.batches()
+        first = next(batches)
+        with pq.ParquetWriter(target, first.schema, compression="zstd") as writer:
+            for batch in itertools.chain([first], batches):
+                writer.write_batch(batch)
+    elif keep and hasattr(
+        source, "copy_to"
+    ):  # a database with a write-ahead log beside it is more than its file
+        with target.open("wb") as file:
+            source.copy_to(file)
+    elif keep and source.path.is_dir():
+        shutil.copytree(source.path, target)
+    elif keep:
+        shutil.copyfile(source.path, target)
+
+
+def load(folder: Path, reference: Path, sha256: str, part: str | None = None) -> Holding:
     """Return one version; the reference copy must still have the registered digest.
+
+    Parameters
+    ----------
+    folder, reference : Path
+    sha256 : str
+    part : str, optional
+        The sheet or table within the reference copy.
 
     Raises
     ------
@@ -146,21 +315,33 @@ def load(folder: Path, reference: Path, sha256: str) -> Holding:
         raise UsageError(
             "the reference copy is gone", where=str(reference), remedy="put it back where it was registered"
         )
-    source = open_source(reference)
+    source = open_source(reference, part=part)
     if source.sha256() != sha256:
         raise UsageError(
             "the reference copy differs from what was registered",
             where=str(reference),
             remedy="restore the registered bytes, or register it again as a new version",
         )
+    with _reading(folder), pq.ParquetFile(folder / _IDS) as ids, pq.ParquetFile(folder / _PLAN) as plan:
+        rows, size = ids.metadata.num_rows, plan.metadata.num_rows
+        frame = _frame(plan.schema_arrow)
+        kept = (plan.metadata.metadata or {}).get(_BLOCKS.encode())
+        blocks = json.loads(kept) if kept else {"edges": [0, rows], "counts": [size]}
+    return Holding(source, folder, tuple(blocks["edges"]), tuple(blocks["counts"]), frame)
+
+
+@contextlib.contextmanager
+def _reading(folder: Path) -> Iterator[None]:
     try:
-        ids = pq.read_table(folder / _IDS).column("id").to_numpy().astype(np.uint64)
-        slots = _plan(pq.read_table(folder / _PLAN))
-    except (OSError, pa.ArrowException, KeyError) as error:
+        yield
+    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
         raise DecodeError(
             "the slot plan cannot be read", where=str(folder), remedy="restore the vault"
         ) from error
-    return Holding(source, ids, slots)
+
+
+def _ids_of(table: pa.Table) -> U64:
+    return table.column("id").to_numpy().astype(np.uint64)  # type: ignore[no-any-return]
 
 
 def _plan_table(slots: Slots) -> pa.Table:
@@ -176,16 +357,26 @@ def _plan_table(slots: Slots) -> pa.Table:
     )
 
 
-def _plan(table: pa.Table) -> Slots:
-    meta = json.loads((table.schema.metadata or {})[b"dataguard"])
+def _frame(schema: pa.Schema) -> Slots:
+    """Return the plan without its slots."""
+    meta = json.loads((schema.metadata or {})[b"dataguard"])
     if meta["format"] != _FORMAT:
         raise SchemeMismatch(
             f"slot plan of format {meta['format']!r}", remedy=f"this version reads {_FORMAT}"
         )
     law = BiasLaw(meta["law"]["name"], tuple(meta["law"]["levels"]), tuple(meta["law"]["shares"]))
     names = tuple(meta["place_names"])
-    place = np.stack([table.column(f"place.{n}").to_numpy() for n in names], axis=1).astype(np.int64)
     return Slots(
-        law, bytes.fromhex(meta["channel"]), table.column("address").to_numpy().astype(np.uint64),
-        table.column("level").to_numpy().astype(np.uint8), place, names, meta["legend"],
+        law, bytes.fromhex(meta["channel"]), np.empty(0, np.uint64), np.empty(0, np.uint8),
+        np.empty((0, len(names)), np.int64), names, meta["legend"],
     )  # fmt: skip
+
+
+def _slots_of(table: pa.Table, frame: Slots) -> Slots:
+    place = np.stack([table.column(f"place.{n}").to_numpy() for n in frame.place_names], axis=1)
+    return replace(
+        frame,
+        address=table.column("address").to_numpy().astype(np.uint64),
+        level=table.column("level").to_numpy().astype(np.uint8),
+        place=place.astype(np.int64),
+    )

@@ -9,17 +9,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dataguard.budget import DEFAULT_BUDGET, Budget
+from dataguard.carrier import Carrier
 from dataguard.errors import DataguardError
 from dataguard.fingerprints.compare import Comparison
 from dataguard.fingerprints.engines import default_engines
-from dataguard.fingerprints.sketch import overlap
-from dataguard.formats.source import Source, open_source
+from dataguard.fingerprints.sketch import merge_sketches, overlap
+from dataguard.formats.blocks import block_rows
+from dataguard.formats.parts import SeveralTablesError
+from dataguard.formats.source import PART, Source, open_source, shown
 from dataguard.holdings import OpenVault
 from dataguard.modalities.discovery import carrier, detect
 from dataguard.model import COMPARE_ALPHA, Relation, Shown
+from dataguard.reading import decoded, edges_of, large
 from dataguard.registry.store import Dataset
 
-__all__ = ["ScanResult", "compare", "expand", "matches", "newest", "scan"]
+__all__ = ["ScanResult", "compare", "compare_sources", "expand", "matches", "newest", "scan"]
 
 # --- compare -------------------------------------------------------------------------------------
 
@@ -29,6 +34,7 @@ def compare(
     suspect: str | os.PathLike[str] | object,
     *,
     alpha: float = COMPARE_ALPHA,
+    budget: Budget = DEFAULT_BUDGET,
 ) -> Comparison:
     """Return how two datasets are related; no vault, no key.
 
@@ -37,16 +43,37 @@ def compare(
     original, suspect : path or Arrow stream object
     alpha : float
         Largest log10_p at which a relation is stated is log10(alpha).
+    budget : Budget
+        Tables that do not fit its memory together are compared by samples.
     """
     first, second = open_source(original), open_source(suspect)
-    handler = detect(first)
+    return compare_sources(detect(first), first, second, alpha, budget)
+
+
+def compare_sources(
+    handler: Carrier[Any], original: Source, suspect: Source, alpha: float, budget: Budget
+) -> Comparison:
+    """Return how two sources of one kind are related (see :func:`compare`)."""
     engines = default_engines()
-    a, b = handler.decode(first), handler.decode(second)
-    found: Comparison = handler.compare(a, b, handler.align(a, b, engines), engines, alpha)
+    cells = sum(s.rows() * len(s.column_names) for s in (original, suspect))
+    found: Comparison
+    if block_rows(1, budget.memory) >= cells:
+        a, b = handler.decode(original), handler.decode(suspect)
+        budget.watch("compare", 0, 2)
+        aligned = handler.align(a, b, engines)
+        budget.watch("compare", 1, 2)
+        found = handler.compare(a, b, aligned, engines, alpha)
+        budget.watch("compare", 2, 2)
+    else:
+        first, second = (large(handler, s, edges_of(s, budget), budget) for s in (original, suspect))
+        found = handler.compare_large(first, second, engines, alpha)
     return found
 
 
 # --- scan ----------------------------------------------------------------------------------------
+
+_MARKERS = {"_SUCCESS", "_metadata", "_common_metadata"}
+"""What query engines leave beside the Parquet files of a folder; no rows are in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +104,11 @@ class ScanResult(Shown):
 
 
 def scan(
-    vault: OpenVault, paths: Iterable[str | os.PathLike[str]], *, alpha: float = COMPARE_ALPHA
+    vault: OpenVault,
+    paths: Iterable[str | os.PathLike[str]],
+    *,
+    alpha: float = COMPARE_ALPHA,
+    budget: Budget = DEFAULT_BUDGET,
 ) -> Iterator[ScanResult]:
     """Yield, per file, the registered datasets that occur in it.
 
@@ -86,10 +117,29 @@ def scan(
     datasets = newest(vault.store.list_datasets())
     for path in paths:
         try:
-            source = open_source(path)
-            yield ScanResult(str(path), tuple(matches(vault, source, datasets, alpha)))
-        except DataguardError as error:
-            yield ScanResult(str(path), (), str(error))
+            yield _scanned(vault, path, datasets, alpha, budget)
+        except SeveralTablesError as error:  # a workbook or a database: all that is in it
+            for part in error.parts:
+                yield _scanned(vault, f"{path}{PART}{part}", datasets, alpha / len(error.parts), budget)
+
+
+def _scanned(
+    vault: OpenVault, path: str | os.PathLike[str], datasets: list[Dataset], alpha: float, budget: Budget
+) -> ScanResult:
+    """Look into one table.
+
+    Raises
+    ------
+    SeveralTablesError
+        It is several.
+    """
+    try:
+        source = open_source(path)
+        return ScanResult(shown(path), tuple(matches(vault, source, datasets, alpha, budget)))
+    except SeveralTablesError:
+        raise
+    except DataguardError as error:
+        return ScanResult(shown(path), (), str(error))
 
 
 def newest(datasets: Iterable[Dataset]) -> list[Dataset]:
@@ -101,23 +151,19 @@ def newest(datasets: Iterable[Dataset]) -> list[Dataset]:
 
 
 def matches(
-    vault: OpenVault, source: Source, datasets: list[Dataset], alpha: float
+    vault: OpenVault, source: Source, datasets: list[Dataset], alpha: float, budget: Budget
 ) -> Iterator[dict[str, Any]]:
     """Yield the registered datasets that occur in a source, each at its share of `alpha`."""
-    engines = default_engines()
-    decoded: dict[str, Any] = {}
+    prints: dict[str, bytes] = {}
     for dataset in datasets:
         handler = carrier(dataset.kind)
-        if dataset.kind not in decoded:
-            decoded[dataset.kind] = handler.decode(source)
-        suspect = decoded[dataset.kind]
-        print_ = vault.store.get_fingerprint(dataset.id, "columns/1").blob
-        if overlap(print_, handler.fingerprint(suspect, engines)) <= 0:
+        if dataset.kind not in prints:
+            prints[dataset.kind] = _fingerprint(handler, source, budget)
+        known = vault.store.get_fingerprint(dataset.id, "columns/1").blob
+        if overlap(known, prints[dataset.kind]) <= 0:
             continue
         held = vault.holding(dataset)
-        original = handler.decode(held.source, held.ids)
-        share = alpha / max(1, len(datasets))
-        found = handler.compare(original, suspect, handler.align(original, suspect, engines), engines, share)
+        found = compare_sources(handler, held.source, source, alpha / max(1, len(datasets)), budget)
         if found.relation not in (Relation.SAME_SCHEMA, Relation.UNRELATED):
             document = found.to_dict()
             yield {
@@ -127,12 +173,21 @@ def matches(
             }  # fmt: skip
 
 
-def expand(paths: Iterable[str | os.PathLike[str]]) -> Iterator[Path]:
+def _fingerprint(handler: Carrier[Any], source: Source, budget: Budget) -> bytes:
+    parts = decoded(handler, source, edges_of(source, budget))
+    return merge_sketches([handler.fingerprint(content, default_engines()) for content in parts])
+
+
+def expand(paths: Iterable[str | os.PathLike[str]]) -> Iterator[str | Path]:
     """Yield the files below folders, and files as they are, in a stable order; hidden ones are left out.
 
-    A name with ``* ? [`` that is no file is a pattern, as a shell would expand it.
+    A name with ``* ? [`` that is no file is a pattern, as a shell would expand it; a URI passes as it is.
     """
-    for path in map(Path, paths):
+    for given in paths:
+        if "://" in os.fspath(given):
+            yield os.fspath(given)
+            continue
+        path = Path(given)
         if not path.is_dir():
             is_pattern = not path.exists() and any(c in str(path) for c in "*?[")
             # Path.glob wants a folder and a relative pattern; what a user types is one string.
@@ -141,5 +196,6 @@ def expand(paths: Iterable[str | os.PathLike[str]]) -> Iterator[Path]:
             continue
         for found in sorted(path.rglob("*")):
             inside = found.relative_to(path).parts
-            if found.is_file() and not any(part.startswith(".") for part in inside):
+            hidden = any(part.startswith(".") for part in inside) or found.name in _MARKERS
+            if found.is_file() and not hidden:
                 yield found

@@ -1,4 +1,4 @@
-"""Secrets, what is derived from them, and where they lie: the only file that handles key bytes.
+"""Secrets and what is derived from them; where they lie is the business of ``keyfile``.
 
 Every derived key is HKDF-SHA256 over an unambiguous encoding of its purpose, so that a
 key opened in court tells nothing about any other. No type here shows its secret in a
@@ -10,12 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
-import re
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NoReturn, Self, TypeAlias
 
 from dataguard.errors import EvidenceError, KeyringError, UsageError
@@ -26,7 +23,7 @@ __all__ = [
     "PREFIX",
     "TAG_BYTES",
     "Entropy",
-    "KeyFiles",
+    "MasterRing",
     "MasterSecret",
     "SigningKey",
     "VerifyKey",
@@ -54,7 +51,6 @@ TAG_BYTES = 8
 MIN_SALT_BYTES = 16
 _BLOCK_BYTES = 16
 _MAX_UINT64 = 2**64 - 1
-_FILE_HEADER = "dataguard-key/1"
 
 Entropy: TypeAlias = Callable[[int], bytes]
 """Source of secret random bytes, by count; the shells pass `os.urandom`."""
@@ -95,6 +91,43 @@ class MasterSecret(_Secret):
     """The one secret of a vault, 32 bytes, from which all keys but the signing key derive."""
 
     __slots__ = ()
+
+
+class MasterRing(MasterSecret):
+    """The masters of a vault whose master secret was replaced: each lineage keeps the one it began with.
+
+    Which one that is needs no record of its own: the ledger's registration carries the lineage's
+    `scope_pseudonym`, and only the right master derives it.
+
+    Parameters
+    ----------
+    masters : sequence of MasterSecret
+        By number; the last one is for new lineages.
+    scope_of : callable
+        Returns the scope a lineage was registered under, or None if it is not registered yet.
+    """
+
+    __slots__ = ("_masters", "_scope_of")
+
+    def __init__(self, masters: Sequence[MasterSecret], scope_of: Callable[[str], str | None]) -> None:
+        super().__init__(masters[-1].reveal())
+        self._masters, self._scope_of = tuple(masters), scope_of
+
+    def of(self, lineage: str) -> MasterSecret:
+        """Return the master of a lineage.
+
+        Raises
+        ------
+        KeyringError
+            The lineage is registered under a scope that none of the masters derives.
+        """
+        scope = self._scope_of(lineage)
+        if scope is None:
+            return self._masters[-1]
+        for master in reversed(self._masters):
+            if hmac.compare_digest(scope_pseudonym(dataset_secret(master, lineage)), scope):
+                return master
+        raise KeyringError("no master secret here is that of the dataset", remedy="restore the key files")
 
 
 class SigningKey(_Secret):
@@ -200,12 +233,16 @@ def hkdf(secret: MasterSecret | bytes, *parts: str | bytes | int, length: int = 
 
 def dataset_secret(master: MasterSecret | bytes, lineage: str) -> bytes:
     """Return the secret of a dataset lineage; it is shared by all recipients and versions."""
-    return hkdf(master, "dataset", lineage)
+    return hkdf(_master_of(master, lineage), "dataset", lineage)
 
 
 def mark_key(master: MasterSecret | bytes, lineage: str, recipient: str, generation: int) -> bytes:
     """Return the 32-byte AES key of a recipient's symbols, DESIGN 4.2."""
-    return hkdf(master, "mark", lineage, recipient, generation)
+    return hkdf(_master_of(master, lineage), "mark", lineage, recipient, generation)
+
+
+def _master_of(master: MasterSecret | bytes, lineage: str) -> MasterSecret | bytes:
+    return master.of(lineage) if isinstance(master, MasterRing) else master
 
 
 def address_key(dataset: bytes) -> bytes:
@@ -314,95 +351,3 @@ def symbols(key: bytes, addresses: Sequence[int], levels: Sequence[int], tag: by
 def _require_key(key: object) -> None:
     if not isinstance(key, bytes) or len(key) != KEY_BYTES:
         raise KeyringError(f"key is not {KEY_BYTES} bytes", remedy="load it again")
-
-
-@dataclass(frozen=True, slots=True)
-class KeyFiles:
-    """The key files of one vault: ``master.key`` and ``signing.key`` in a private folder.
-
-    Each file is one line: ``dataguard-key/1``, the name, 64 hex digits, and 8 hex digits of SHA-256
-    over what precedes them, so that a copying error on a paper backup is noticed.
-
-    Attributes
-    ----------
-    folder : Path
-        Made with mode 0700; the files have 0600 and are never overwritten.
-    """
-
-    folder: Path
-
-    def create(self, entropy: Entropy) -> tuple[MasterSecret, SigningKey]:
-        """Draw both keys, write them durably, and return them.
-
-        Raises
-        ------
-        KeyringError
-            A key file exists already, or the folder cannot be written.
-        """
-        master, signing = MasterSecret.generate(entropy), SigningKey.generate(entropy)
-        where = str(self.folder)
-        if any(os.path.lexists(self._path(name)) for name in ("master", "signing")):
-            raise KeyringError(
-                "keys exist and are never overwritten", where=where, remedy="use them as they are"
-            )
-        try:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._write("master", master)
-            self._write("signing", signing)
-        except OSError as error:  # O_EXCL: also when another process has made one since
-            raise KeyringError(
-                f"cannot write keys ({error.strerror})", where=where, remedy="choose another folder"
-            ) from None
-        return master, signing
-
-    def load_master(self) -> MasterSecret:
-        """Return the master secret; KeyringError if it is missing, damaged, or readable by others."""
-        return MasterSecret(self._read("master"))
-
-    def load_signing(self) -> SigningKey:
-        """Return the signing key; KeyringError if it is missing, damaged, or readable by others."""
-        return SigningKey(self._read("signing"))
-
-    def _path(self, name: str) -> Path:
-        return self.folder / f"{name}.key"
-
-    def _write(self, name: str, secret: _Secret) -> None:
-        path = self._path(name)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(_key_line(name, secret.reveal()))
-                file.flush()
-                os.fsync(file.fileno())
-        except BaseException:
-            path.unlink(missing_ok=True)  # half a key must not block the next attempt
-            raise
-        if os.name == "posix":  # the name survives a power cut only once the folder is on disk too
-            folder = os.open(self.folder, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-
-    def _read(self, name: str) -> bytes:
-        path = self._path(name)
-        try:
-            with path.open("rb") as file:
-                mode = os.fstat(file.fileno()).st_mode  # of the file opened, not of a name swapped since
-                data = file.read(4096)
-        except OSError as error:
-            raise KeyringError(
-                f"cannot read key ({error.strerror})", where=str(path), remedy="restore it from a backup"
-            ) from None
-        if os.name == "posix" and mode & 0o077:
-            raise KeyringError("key file is open to others", where=str(path), remedy=f"chmod 600 {path}")
-        match = re.search(rb" ([0-9a-f]{64}) ", data)
-        value = bytes.fromhex(match[1].decode()) if match else b""
-        if not hmac.compare_digest(_key_line(name, value), data):
-            raise KeyringError("key file is damaged", where=str(path), remedy="restore it from a backup")
-        return value
-
-
-def _key_line(name: str, value: bytes) -> bytes:
-    text = f"{_FILE_HEADER} {name} {value.hex()}"
-    return f"{text} {hashlib.sha256(text.encode()).hexdigest()[:8]}\n".encode()

@@ -6,10 +6,10 @@ before any marked byte has its name.
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,17 +19,20 @@ import numpy as np
 
 from dataguard import keys
 from dataguard._version import VERSION
-from dataguard.carrier import Alignment, ColumnMatch, Distortion
+from dataguard.budget import DEFAULT_BUDGET, Budget
+from dataguard.carrier import Alignment, Carrier, ColumnMatch, Distortion
 from dataguard.errors import CapacityError, UsageError, WeakMarkError
-from dataguard.formats.atomic import sync_folder
-from dataguard.formats.source import FORMAT_OF_SUFFIX, open_source
-from dataguard.formats.write import write_marked
-from dataguard.holdings import OpenVault
+from dataguard.formats.arrow import ArrowSource
+from dataguard.formats.blocks import read_blocks
+from dataguard.formats.edits import BlockMoves
+from dataguard.formats.source import open_source, part_of
+from dataguard.formats.write import check_format, write_marked
+from dataguard.holdings import Holding, OpenVault
 from dataguard.modalities.discovery import carrier
 from dataguard.model import TRACE_ALPHA, Shown, document
 from dataguard.registry.store import Dataset, Export, MarkKey, Recipient
-from dataguard.slots import Slots, tally
-from dataguard.stats import NullLaw
+from dataguard.slots import Slots, Votes, tally
+from dataguard.stats import Coins, NullLaw
 from dataguard.watermarking.accusation import coins, scores
 from dataguard.watermarking.forecast import Forecast, forecast
 from dataguard.watermarking.symbols import symbols
@@ -53,6 +56,10 @@ class Exported(Shown):
         Slots that carry a symbol (each is one exchange that happened or did not).
     rows_added, rows_omitted, canaries : int
         0 in this version: no channel adds or leaves out rows yet.
+    generation : int
+        Of the mark key.
+    traits_lost : tuple of str
+        What the file format could not keep of the original.
     distortion : Distortion
     forecast : Forecast
     """
@@ -70,6 +77,7 @@ class Exported(Shown):
     rows_omitted: int = 0
     canaries: int = 0
     generation: int = 1
+    traits_lost: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON document of `dataguard protect`."""
@@ -88,6 +96,7 @@ def protect(
     force: bool = False,
     terms: str | os.PathLike[str] | None = None,
     expires: str | None = None,
+    budget: Budget = DEFAULT_BUDGET,
 ) -> Exported:
     """Write one marked export for one recipient.
 
@@ -117,36 +126,63 @@ def protect(
     dataset = vault.store.latest_dataset(name)
     handler = carrier(dataset.kind)
     held = vault.holding(dataset)
-    original = handler.decode(held.source, held.ids)
+    _check_not_original(vault, held, target, name)
+    generation = _generation(vault, dataset, recipient)
+    key = keys.mark_key(vault.master, dataset.lineage, recipient, generation)
+    marking = _Marking(handler, held, key, budget)
+    export = ""
+
+    def release(partial: Path, sha256: str) -> None:
+        nonlocal export
+        distortion = marking.distortion()
+        if distortion.broken:
+            raise CapacityError(
+                f"the marked copy would break the distortion contract ({distortion.broken[0]})",
+                where=name,
+                remedy="register again with --protect-columns or a smaller --tolerance for that column",
+            )
+        _read_back(handler, held, partial, target, key, budget)
+        with vault.store.transaction():
+            committed = commit_recipient(vault, dataset, recipient)
+            export = _log_export(vault, dataset, committed, held.frame, sha256, target, meta)
+
+    written = write_marked(held.source, marking.moves(), target, force=force, release=release)
+    return Exported(
+        dataset.name, dataset.version, recipient, export, str(target), written.sha256,
+        held.size, marking.distortion(), forecast(held.size, dataset.rows), generation=generation,
+        traits_lost=written.traits_lost,
+    )  # fmt: skip
+
+
+class _Marking:
+    """Marks a version block by block while it is written, and measures what that does."""
+
+    def __init__(self, handler: Carrier[Any], held: Holding, key: bytes, budget: Budget) -> None:
+        self._handler, self._held, self._key, self._budget = handler, held, key, budget
+        self._meter = handler.distortion(held.frame.legend)
+
+    def moves(self) -> Iterator[BlockMoves]:
+        """Yield the moves of each block, in order."""
+        for block in self._held.blocks():
+            content = self._handler.decode(ArrowSource(block.table, self._held.source.name), block.ids)
+            own = symbols(self._key, block.slots.address, block.slots.bias, block.slots.channel)
+            edits = self._handler.embed(content, block.slots, own)
+            self._meter.add(content, edits)
+            yield BlockMoves(block.first, len(block.ids), tuple(edits), block.table)
+            self._budget.watch("mark", block.first + len(block.ids), self._held.edges[-1])
+
+    def distortion(self) -> Distortion:
+        """Return what was measured, once all blocks are written."""
+        return self._meter.result()
+
+
+def _check_not_original(vault: OpenVault, held: Holding, target: Path, name: str) -> None:
     if held.source.path is not None and target.exists() and target.samefile(held.source.path):
         raise UsageError("is the registered original itself", where=str(target), remedy="name another output")
-    if target.exists() and _file_digest(target) in {
+    if target.is_file() and _file_digest(target) in {
         d.meta["source_sha256"] for d in vault.store.list_datasets(name=name)
     }:
         raise UsageError("is a registered original", where=str(target), remedy="name another output")
-    generation = _generation(vault, dataset, recipient)
-    key = keys.mark_key(vault.master, dataset.lineage, recipient, generation)
-    own = symbols(key, held.slots.address, held.slots.bias, held.slots.channel)
-    edits = handler.embed(original, held.slots, own)
-    distortion = handler.distortion(original, held.slots, edits)
-    if distortion.broken:
-        raise CapacityError(
-            f"the marked copy would break the distortion contract ({distortion.broken[0]})",
-            where=name,
-            remedy="register again with --protect-columns or a smaller --tolerance for that column",
-        )
-    with _unnamed(target) as partial:
-        written = write_marked(held.source, edits, partial)
-        _read_back(handler, original, held.slots, partial, key)
-        with vault.store.transaction():
-            committed = commit_recipient(vault, dataset, recipient)
-            export = _log_export(vault, dataset, committed, held.slots, written.sha256, target, meta)
-        partial.replace(target)
-        sync_folder(target.parent)
-    return Exported(
-        dataset.name, dataset.version, recipient, export, str(target), written.sha256,
-        len(held.slots), distortion, forecast(len(held.slots), dataset.rows), generation=generation,
-    )  # fmt: skip
 
 
 def _log_export(
@@ -190,13 +226,8 @@ def _log_export(
 
 def check_target(target: Path, force: bool) -> None:
     """Refuse an output that could not be written, before anything is logged."""
-    if target.suffix.lower() not in FORMAT_OF_SUFFIX:
-        raise UsageError(
-            f"cannot write {target.suffix or target.name!r} files",
-            where=str(target),
-            remedy=f"choose one of {', '.join(FORMAT_OF_SUFFIX)}",
-        )
-    if target.is_dir():
+    form = check_format(None, target)
+    if target.is_dir() and form:
         raise UsageError("is a folder", where=str(target), remedy="name a file")
     if target.exists() and not force:
         raise UsageError("exists already", where=str(target), remedy="choose another name or pass --force")
@@ -276,33 +307,40 @@ def commit_recipient(vault: OpenVault, dataset: Dataset, recipient: str) -> Mark
         return made
 
 
-@contextlib.contextmanager
-def _unnamed(target: Path) -> Iterator[Path]:
-    """Yield a hidden path beside `target`, of the same suffix; nothing stays behind on failure."""
-    partial = target.with_name(f".{target.stem}.{os.getpid()}.partial{target.suffix}")
-    try:
-        yield partial
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _read_back(handler: Any, original: Any, plan: Slots, written: Path, key: bytes) -> None:
+def _read_back(
+    handler: Carrier[Any], held: Holding, written: Path, target: Path, key: bytes, budget: Budget
+) -> None:
     """Check that the written bytes carry this recipient's mark; no other key is looked at."""
-    marked = handler.decode(open_source(written))
+    copy = open_source(written, name=target.name, part=part_of(held.source, target.name), called=target.name)
+    if copy.rows() != held.edges[-1]:
+        raise WeakMarkError(f"{copy.rows()} rows read back instead of {held.edges[-1]}", where=target.name)
+    agreed = total = 0
+    found: Counter[tuple[int, int]] = Counter()
+    for block, table in zip(held.blocks(), read_blocks(copy, held.edges), strict=True):
+        original = handler.decode(ArrowSource(block.table, held.source.name), block.ids)
+        votes = _in_place(handler, original, handler.decode(ArrowSource(table, copy.name)), block.slots)
+        score, agreeing = scores(votes, [key], held.frame.channel)
+        agreed, total = agreed + int(agreeing[0]), total + int(score[0])
+        found.update({(c.bias, c.weight): c.count for c in coins(votes)})
+        budget.watch("read back", block.first + len(block.ids), held.edges[-1])
+    if agreed < held.size:
+        raise WeakMarkError(
+            f"only {agreed} of {held.size} slots read back from the written file",
+            where=target.name,
+            remedy="nothing was released; check the output format, or protect the columns it changes",
+        )
+    law = NullLaw([Coins(bias, weight, count) for (bias, weight), count in sorted(found.items())])
+    if law.log10_p(total) > np.log10(TRACE_ALPHA):
+        raise WeakMarkError(
+            f"{held.size} slots cannot name a recipient at {TRACE_ALPHA:g}",
+            remedy="nothing was released; protect fewer columns or allow a larger --tolerance",
+        )
+
+
+def _in_place(handler: Carrier[Any], original: Any, marked: Any, slots: Slots) -> Votes:
+    """Return the votes of a copy whose rows and columns stand where the original's do."""
     count, names = handler.extent(original)
     rows = np.arange(count, dtype=np.int64)
     columns = tuple(ColumnMatch(i, i, "name", 1.0) for i in range(len(names)))
-    in_place = Alignment(columns, rows, rows, np.full(len(rows), len(names)), len(rows), len(rows), 0)
-    votes = tally(plan, handler.votes(original, marked, plan, in_place))
-    total, agreeing = scores(votes, [key], plan.channel)
-    if len(votes) < len(plan) or int(agreeing[0]) < len(votes):
-        raise WeakMarkError(
-            f"only {int(agreeing[0])} of {len(plan)} slots read back from the written file",
-            where=str(written.name),
-            remedy="nothing was released; check the output format, or protect the columns it changes",
-        )
-    if NullLaw(coins(votes)).log10_p(int(total[0])) > np.log10(TRACE_ALPHA):
-        raise WeakMarkError(
-            f"{len(plan)} slots cannot name a recipient at {TRACE_ALPHA:g}",
-            remedy="nothing was released; protect fewer columns or allow a larger --tolerance",
-        )
+    in_place = Alignment(columns, rows, rows, np.full(count, len(names)), count, count, 0)
+    return tally(slots, handler.votes(original, marked, slots, in_place))

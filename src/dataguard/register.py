@@ -8,23 +8,31 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from dataguard import keys
 from dataguard._version import VERSION
+from dataguard.budget import DEFAULT_BUDGET, Budget
 from dataguard.canonical import canonical_json
-from dataguard.carrier import Carrier
-from dataguard.errors import CapacityError, UsageError
+from dataguard.carrier import Carrier, DistortionMeter
+from dataguard.errors import CapacityError, DecodeError, UsageError
 from dataguard.fingerprints.engines import default_engines
-from dataguard.formats.source import Source, open_source
-from dataguard.holdings import OpenVault, save
+from dataguard.fingerprints.sketch import merge_sketches
+from dataguard.formats.blocks import block_rows, memory_for, spread
+from dataguard.formats.source import Source, is_fetched, open_source, part_of, shown
+from dataguard.holdings import OpenVault, saving
 from dataguard.modalities.discovery import carrier, detect
 from dataguard.model import LEVELS, TRACE_ALPHA, BiasLaw, Shown, document, plain
+from dataguard.reading import decoded, edges_of, some_units
 from dataguard.registry.store import Dataset, Fingerprint
-from dataguard.slots import Slots
-from dataguard.trees import build_trees
+from dataguard.slots import SlotBrief, Slots
+from dataguard.trees import TreesBuilder
 from dataguard.watermarking.forecast import forecast, votes_needed
 from dataguard.watermarking.symbols import SlotKeys, brief, symbols
 
@@ -66,6 +74,7 @@ def register(
     protect_columns: frozenset[str] = frozenset(),
     tolerance: Mapping[str, float] | None = None,
     profile: str = "single",
+    budget: Budget = DEFAULT_BUDGET,
 ) -> Registered:
     """Register an original, or a new version of one: fingerprint, reference copy, commitment.
 
@@ -84,12 +93,18 @@ def register(
         Largest change per column.
     profile : str
         Bias law, ``single`` today.
+    budget : Budget
+        A table too large for its memory is planned in blocks.
 
     Raises
     ------
     UsageError, DecodeError, CapacityError
     """
     _check_name(name)
+    if not keep and is_fetched(data):
+        raise UsageError(
+            "is fetched anew each time", where=shown(str(data)), remedy="keep a copy (without --no-keep)"
+        )
     source = open_source(data)
     handler = carrier(kind) if kind else detect(source)
     _check_columns(source, protect_columns | set(tolerance or {}))
@@ -97,88 +112,179 @@ def register(
     lineage = earlier[-1].lineage if earlier else vault.entropy(16).hex()
     version = earlier[-1].version + 1 if earlier else 1
     secret = keys.dataset_secret(vault.master, lineage)
-    content, frozen, next_id = _continue(vault, handler, source, earlier[-1] if earlier else None)
+    start = _start(vault, handler, source, earlier[-1] if earlier else None, budget)
     law = LEVELS[profile]
     made = brief(
-        _slot_keys(secret),
-        law,
-        protect=protect_columns,
-        tolerance=tolerance,
-        frozen=frozen,
-        first_new=next_id,
-    )
-    plan = handler.slots(content, made, law)
-    _try_out(handler, content, plan, secret, name)
-    ids = handler.ids(content)
+        _slot_keys(secret), law, protect=protect_columns | set(source.nested_columns), tolerance=tolerance,
+        frozen=start.frozen, first_new=start.next_id,
+    )  # fmt: skip
+    if len(start.edges) > 2:
+        made = replace(made, study=_study(handler, source, start.edges, made, budget))
     folder = vault.fresh_folder(lineage, version)
-    reference = save(folder, source, ids, plan, keep=keep)
-    salt = vault.entropy(32)
-    roots = build_trees(handler.leaves(content), plan, secret, version).roots()
+    made_of = _Gathered(TreesBuilder(secret, version), keys.decoy_mark_key(keys.decoy_seed(secret), 0))
+    with saving(folder, source, keep=keep) as writer:
+        for content in start.contents:
+            plan = handler.slots(content, made, law)
+            writer.add(handler.ids(content), plan)
+            made_of.add(handler, content, plan)
+            budget.watch("register", made_of.rows, start.edges[-1])
+        made_of.check_room(name)
+    roots, salt = made_of.trees.finish().roots(), vault.entropy(32)
     roots["decoys_commitment"] = keys.commit("decoys", keys.decoy_seed(secret), salt)
-    rows, names = handler.extent(content)
     digest = source.sha256()
-    # An Arrow object has no bytes of its own: its reference copy is a file with its own digest.
-    stored = digest if source.path is not None else open_source(reference).sha256()
+    stored = _stored_digest(writer.reference, source, digest)
     meta = {
-        "next_id": max(next_id, int(ids.max()) + 1), "decoys_salt": salt.hex(), "profile": profile,
-        "folder": str(folder.relative_to(vault.folder)), "source_sha256": digest,
+        "next_id": max(start.next_id, made_of.largest_id + 1), "decoys_salt": salt.hex(), "profile": profile,
+        "folder": str(folder.relative_to(vault.folder)), "source_sha256": digest, "part": part_of(source),
     }  # fmt: skip
-    inside = (
-        str(reference.relative_to(vault.folder)) if reference.is_relative_to(vault.folder) else str(reference)
-    )
+    names = source.column_names
     record = Dataset(
-        f"{name}@{version}", name, lineage, version, handler.kind, rows, len(names), stored, inside,
-        vault.now(), roots, meta,
+        f"{name}@{version}", name, lineage, version, handler.kind, made_of.rows, len(names), stored,
+        _inside(writer.reference, vault.folder), vault.now(), roots, meta,
     )  # fmt: skip
     with vault.store.transaction():
         vault.store.add_dataset(record)
-        print_ = handler.fingerprint(content, default_engines())
-        vault.store.add_fingerprint(Fingerprint(record.id, "columns/1", print_))
-        vault.append("registration", keys.scope_pseudonym(secret), _payload(record, names, law, plan))
-    return Registered(name, version, handler.kind, rows, len(names), digest, _capacity(plan, rows))
+        vault.store.add_fingerprint(Fingerprint(record.id, "columns/1", merge_sketches(made_of.sketches)))
+        payload = _payload(record, names, law, made_of)
+        vault.append("registration", keys.scope_pseudonym(secret), payload)
+    return Registered(name, version, handler.kind, made_of.rows, len(names), digest, made_of.capacity())
 
 
-def _try_out(handler: Carrier[Any], content: Any, plan: Slots, secret: bytes, name: str) -> None:
-    """Mark a copy for nobody and measure it: a table that cannot be marked is refused now, not at each export."""
-    least = votes_needed(TRACE_ALPHA, 1)
-    if len(plan) < least:
-        raise CapacityError(
-            f"{len(plan)} slots cannot name a recipient at {TRACE_ALPHA:g}, {least} are needed",
-            where=name,
-            remedy="protect fewer columns or allow a larger --tolerance; a version that shares few rows "
-            "with the earlier ones needs a name of its own",
-        )
-    key = keys.decoy_mark_key(keys.decoy_seed(secret), 0)
-    own = symbols(key, plan.address, plan.bias, plan.channel)
-    broken = handler.distortion(content, plan, handler.embed(content, plan, own)).broken
-    if broken:
-        raise CapacityError(
-            f"marked copies would break the distortion contract: {broken[0]}",
-            where=name,
-            remedy="protect one of the columns named (--protect-columns), or lower its --tolerance",
-        )
+def _stored_digest(reference: Path, source: Source, digest: str) -> str:
+    """Return the digest of the reference copy, which is the source's where that is a file.
+
+    Raises
+    ------
+    DecodeError
+        The file was changed while it was registered.
+    """
+    stored = open_source(reference, part=part_of(source)).sha256()
+    if source.path is not None and stored != digest:
+        raise DecodeError("changed while it was read", where=source.name, remedy="run again")
+    return stored
 
 
-def _continue(
-    vault: OpenVault, handler: Carrier[Any], source: Source, last: Dataset | None
-) -> tuple[Any, Slots | None, int]:
-    """Return the content with its unit ids, the slots that must stay as they are, and the first free id."""
-    content = handler.decode(source)
+def _inside(path: Path, folder: Path) -> str:
+    """Return a path relative to the vault where it lies in it, so that the vault can be moved."""
+    return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
+
+
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """The blocks of a version, with their ids, and what an earlier version fixes."""
+
+    edges: tuple[int, ...]
+    contents: Iterable[Any]
+    frozen: Slots | None = None
+    next_id: int = 0
+
+
+def _start(
+    vault: OpenVault, handler: Carrier[Any], source: Source, last: Dataset | None, budget: Budget
+) -> _Start:
+    """Cut a new original into blocks; take a later version whole, for its rows may stand anywhere."""
+    rows, columns = source.rows(), len(source.column_names)
     if last is None:
-        return content, None, 0
+        edges = edges_of(source, budget)
+        return _Start(edges, decoded(handler, source, edges))
     held = vault.holding(last)
+    cells = (rows + last.rows) * max(columns, last.columns)
+    if cells > block_rows(1, budget.memory):
+        raise UsageError(
+            f"a later version of a table of {last.rows:,} rows is matched with it in memory",
+            where=source.name,
+            remedy=f"pass --memory {-(-memory_for(cells) >> 30)}G, or register it under a name of its own",
+        )
+    before_ids, frozen = held.everything()
     next_id = int(last.meta["next_id"])
-    before = handler.decode(held.source, held.ids)
-    return handler.inherit(before, content, next_id), held.slots, next_id
+    content = handler.inherit(handler.decode(held.source, before_ids), handler.decode(source), next_id)
+    return _Start((0, rows), [content], frozen, next_id)
 
 
-def _payload(record: Dataset, names: tuple[str, ...], law: BiasLaw, plan: Slots) -> dict[str, Any]:
+def _study(
+    handler: Carrier[Any], source: Source, edges: tuple[int, ...], made: SlotBrief, budget: Budget
+) -> Mapping[str, Any]:
+    """Learn the facts from rows spread over the whole, as many as one block has."""
+    rows = edges[-1]
+    budget.watch("facts", 0, rows)
+    sample = some_units(handler, source, spread(rows, edges[1]))
+    budget.watch("facts", rows, rows)
+    return handler.study(sample, made)
+
+
+class _Gathered:
+    """What is summed up over the blocks of a version.
+
+    A copy is marked for nobody and measured, so that a table that cannot be marked is refused now, not at
+    each export.
+    """
+
+    def __init__(self, trees: TreesBuilder, nobody: bytes) -> None:
+        self.trees = trees
+        self.sketches: list[bytes] = []
+        self.rows = self.slots = self.largest_id = 0
+        self.channel, self.legend = b"", dict[str, Any]()
+        self._nobody = nobody
+        self._meter: DistortionMeter[Any] | None = None
+        self._per_group: Counter[int] = Counter()
+
+    def add(self, handler: Carrier[Any], content: Any, plan: Slots) -> None:
+        """Add one block and its plan."""
+        if self._meter is None:
+            self.channel, self.legend = plan.channel, dict(plan.legend)
+            self._meter = handler.distortion(plan.legend)
+        own = symbols(self._nobody, plan.address, plan.bias, plan.channel)
+        self._meter.add(content, handler.embed(content, plan, own))
+        ids = handler.ids(content)
+        self.trees.add(handler.leaves(content), plan)
+        self.sketches.append(handler.fingerprint(content, default_engines()))
+        self.rows, self.slots = self.rows + len(ids), self.slots + len(plan)
+        self.largest_id = max(self.largest_id, int(ids.max()))
+        groups, counts = np.unique(plan.place[:, 0], return_counts=True)
+        self._per_group.update(dict(zip(groups.tolist(), counts.tolist(), strict=True)))
+
+    def check_room(self, name: str) -> None:
+        """Refuse a version that no mark fits into."""
+        least = votes_needed(TRACE_ALPHA, 1)
+        if self.slots < least:
+            raise CapacityError(
+                f"{self.slots} slots cannot name a recipient at {TRACE_ALPHA:g}, {least} are needed",
+                where=name,
+                remedy="protect fewer columns or allow a larger --tolerance; a version that shares few rows "
+                "with the earlier ones needs a name of its own",
+            )
+        assert self._meter is not None
+        broken = self._meter.result().broken
+        if broken:
+            raise CapacityError(
+                f"marked copies would break the distortion contract: {broken[0]}",
+                where=name,
+                remedy="protect one of the columns named (--protect-columns), or lower its --tolerance",
+            )
+
+    def capacity(self) -> dict[str, Any]:
+        """Return slots in all and per column group, guarded columns, and the forecast."""
+        facts = self.legend["facts"]
+        return {
+            "slots": self.slots,
+            "groups": [
+                {"columns": members, "slots": self._per_group[int(number)]}
+                for number, members in self.legend["groups"].items()
+            ],
+            "guarded": dict(facts["guarded"]),
+            # Neighbouring rows show what a swapped cell held before, where rows are sorted by a marked column.
+            "sorted_by_marked": [c for c in facts["monotone"] if c not in facts["guarded"]],
+            "forecast": plain(forecast(self.slots, self.rows)),
+        }
+
+
+def _payload(record: Dataset, names: tuple[str, ...], law: BiasLaw, made: _Gathered) -> dict[str, Any]:
     """Return what the ledger binds of a registration."""
     return {
         "dataset": record.name, "lineage": record.lineage, "version": record.version, "kind": record.kind,
         "rows": record.rows, "columns": list(names), "sha256": record.meta["source_sha256"], **record.roots,
-        "slots": len(plan), "law": plain(law), "channel": plan.channel.hex(),
-        "groups": plan.legend["groups"], "facts_sha256": _facts_digest(plan), "tool": VERSION,
+        "slots": made.slots, "law": plain(law), "channel": made.channel.hex(),
+        "groups": made.legend["groups"], "facts_sha256": _facts_digest(made.legend), "tool": VERSION,
     }  # fmt: skip
 
 
@@ -203,22 +309,6 @@ def _slot_keys(secret: bytes) -> SlotKeys:
     return SlotKeys(keys.address_key(secret), keys.pairing_key(secret), keys.bias_key(secret))
 
 
-def _capacity(plan: Slots, rows: int) -> dict[str, Any]:
-    group = plan.place[:, 0]
-    facts = plan.legend["facts"]
-    return {
-        "slots": len(plan),
-        "groups": [
-            {"columns": members, "slots": int((group == int(number)).sum())}
-            for number, members in plan.legend["groups"].items()
-        ],
-        "guarded": dict(facts["guarded"]),
-        # Neighbouring rows show what a swapped cell held before, where rows are sorted by a marked column.
-        "sorted_by_marked": [c for c in facts["monotone"] if c not in facts["guarded"]],
-        "forecast": plain(forecast(len(plan), rows)),
-    }
-
-
-def _facts_digest(plan: Slots) -> str:
+def _facts_digest(legend: Mapping[str, Any]) -> str:
     """Return the SHA-256 of the mined facts a plan rests on."""
-    return hashlib.sha256(canonical_json(plan.legend["facts"])).hexdigest()
+    return hashlib.sha256(canonical_json(legend["facts"])).hexdigest()

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dataguard import keys
 from dataguard._version import VERSION
+from dataguard.budget import DEFAULT_BUDGET, Budget
 from dataguard.errors import EvidenceError, UsageError
 from dataguard.evidence.bundle import BundleWritten, compose, write_bundle
 from dataguard.evidence.case import (
@@ -29,14 +31,16 @@ from dataguard.evidence.case import (
     OpenSlot,
     Reading,
 )
-from dataguard.fingerprints.engines import default_engines
+from dataguard.formats.arrow import ArrowSource
 from dataguard.holdings import OpenVault
+from dataguard.investigate import compare_sources
 from dataguard.model import COMPARE_ALPHA, TRACE_ALPHA, plain
+from dataguard.reading import some_units
 from dataguard.registry import ledger
 from dataguard.registry.commitments import Tree
 from dataguard.runs import pairing, relied_exports
 from dataguard.tracing import Traced, trace_case
-from dataguard.trees import build_trees
+from dataguard.trees import Trees, TreesBuilder
 from dataguard.watermarking.accusation import RecipientScore, coins, ones
 
 __all__ = ["report"]
@@ -50,6 +54,7 @@ def report(
     dataset: str | None = None,
     alpha: float = TRACE_ALPHA,
     force: bool = False,
+    budget: Budget = DEFAULT_BUDGET,
 ) -> BundleWritten:
     """Trace a suspect and write the evidence bundle, status DRAFT.
 
@@ -69,33 +74,33 @@ def report(
     UsageError, DecodeError, EvidenceError
     """
     _check_out(out, force)
-    traced = trace_case(vault, suspect, dataset=dataset, alpha=alpha)
-    engines = default_engines()
-    whole = traced.handler.align(traced.original, traced.suspect, engines)
-    compared = traced.handler.compare(traced.original, traced.suspect, whole, engines, COMPARE_ALPHA)
+    traced = trace_case(vault, suspect, dataset=dataset, alpha=alpha, budget=budget)
+    compared = compare_sources(
+        traced.handler, traced.held.source, traced.suspect.source, COMPARE_ALPHA, budget
+    )
     named = traced.result.accusation.corresponding
     best = _reportable(vault, traced, named) if named else None
-    opening = _named(vault, traced, best) if best is not None else None
+    opening = _named(vault, traced, best, budget) if best is not None else None
     case = Case(
         tool=VERSION,
         created=vault.now(),
         dataset=_dataset(vault, traced),
         suspect={
             "name": _suspect_name(suspect),
-            "sha256": traced.suspect_sha256,
-            "rows": traced.tree.size,
-            "columns": list(traced.handler.extent(traced.suspect)[1]),
-            "rows_root": traced.tree.root.hex(),
+            "sha256": traced.suspect.source.sha256(),
+            "rows": traced.suspect.tree.size,
+            "columns": list(traced.suspect.source.column_names),
+            "rows_root": traced.suspect.tree.root.hex(),
         },
         comparison=compared.to_dict(),
         trace=traced.result.to_dict(),
         findings=compared.findings,
         scheme={
-            "channel": traced.held.slots.channel.hex(),
-            "rule": traced.held.slots.legend["rule"],
-            "law": plain(traced.held.slots.law),
-            "place_names": list(traced.held.slots.place_names),
-            "groups": {k: list(v) for k, v in traced.held.slots.legend["groups"].items()},
+            "channel": traced.held.frame.channel.hex(),
+            "rule": traced.held.frame.legend["rule"],
+            "law": plain(traced.held.frame.law),
+            "place_names": list(traced.held.frame.place_names),
+            "groups": {k: list(v) for k, v in traced.held.frame.legend["groups"].items()},
         },
         named=opening,
         ledger=_ledger(vault, traced, best),
@@ -128,7 +133,7 @@ def _check_out(out: Path, force: bool) -> None:
 def _limits(vault: OpenVault, traced: Traced, best: RecipientScore | None) -> tuple[str, ...]:
     """Return the keys of the limits that are special to this case; the sentences are the evidence wing's."""
     found = ["public-rows", "scope"]
-    if traced.result.examined_rows < traced.tree.size:
+    if traced.result.examined_rows < traced.suspect.tree.size:
         found.append("sampled")
     opened = best is not None and vault.is_opened(
         traced.dataset.lineage, best.recipient, best.generation, traced.result.run
@@ -162,7 +167,7 @@ def _dataset(vault: OpenVault, traced: Traced) -> dict[str, Any]:
     d = traced.dataset
     return {
         "name": d.name, "version": d.version, "kind": d.kind, "rows": d.rows,
-        "columns": list(traced.handler.extent(traced.original)[1]), "sha256": d.meta["source_sha256"],
+        "columns": list(traced.held.source.column_names), "sha256": d.meta["source_sha256"],
         "scope": keys.scope_pseudonym(_secret(vault, traced)), "lineage": d.lineage,
     }  # fmt: skip
 
@@ -170,20 +175,23 @@ def _dataset(vault: OpenVault, traced: Traced) -> dict[str, Any]:
 # --- the opened copy -----------------------------------------------------------------------------
 
 
-def _named(vault: OpenVault, traced: Traced, best: RecipientScore) -> NamedCopy:
-    slots, votes = traced.held.slots, traced.votes
+def _named(vault: OpenVault, traced: Traced, best: RecipientScore, budget: Budget) -> NamedCopy:
+    slots, votes = traced.slots, traced.votes
     key = keys.mark_key(vault.master, traced.dataset.lineage, best.recipient, best.generation)
     committed = vault.store.get_mark_key(traced.dataset.lineage, best.recipient, best.generation)
-    exhibit = traced.handler.exhibit(traced.original, traced.suspect, slots, traced.alignment, votes)
-    leaves = traced.handler.leaves(traced.original)
-    trees = build_trees(leaves, slots, _secret(vault, traced), traced.dataset.version)
+    exhibit = traced.handler.exhibit(traced.original, traced.look, slots, traced.alignment, votes)
     histogram = tuple(
         (c.bias, c.weight, c.count, k)
         for c, k in zip(coins(votes), ones(votes, key, slots.channel), strict=True)
     )
-    voted = [int(i) for i in np.sort(votes.slot)]
-    pairs = pairing(traced.handler, traced.original, traced.alignment)
-    units = {*exhibit.units, *pairs[:, 1].tolist()}
+    pairs = pairing(traced.handler, traced.original, traced.look, traced.alignment)
+    units = np.array(sorted({*exhibit.units, *pairs[:, 1].tolist()}), np.uint64)
+    # The slots that voted, by their place in the plan.
+    order = np.argsort(traced.slot_index[votes.slot], kind="stable")
+    voted = slots.take(votes.slot[order])
+    at = traced.slot_index[votes.slot[order]].tolist()
+    rows = np.sort(traced.held.positions(units))
+    trees = _trees(vault, traced, rows.tolist(), at, budget)
     alpha, draws = _committed(vault, traced, best)
     return NamedCopy(
         mark_key=MarkKeyOpening(best.recipient, best.generation, key, committed.salt, committed.commitment),
@@ -191,19 +199,22 @@ def _named(vault: OpenVault, traced: Traced, best: RecipientScore) -> NamedCopy:
         score=best.score,
         log10_p=best.log10_p,
         log10_p_adjusted=best.log10_p_adjusted,
-        rows=_open_rows(traced, trees.rows, units),
+        rows=_open_rows(traced, trees.rows, rows),
         slots=_opened(
-            trees.slots, voted,
+            trees.slots,
             [
-                OpenSlot(i, int(slots.address[i]), tuple(int(p) for p in slots.place[i]), trees.slots.salt(i))
-                for i in voted
+                OpenSlot(i, int(a), tuple(int(p) for p in place), trees.slots.salt(i))
+                for i, a, place in zip(at, voted.address, voted.place, strict=True)
             ],
         ),
         biases=_opened(
-            trees.biases, voted,
-            [OpenBias(i, int(slots.address[i]), int(slots.bias[i]), trees.biases.salt(i)) for i in voted],
+            trees.biases,
+            [
+                OpenBias(i, int(a), int(bias), trees.biases.salt(i))
+                for i, a, bias in zip(at, voted.address, voted.bias, strict=True)
+            ],
         ),
-        suspect_rows=_open_suspect(traced, pairs[:, 0].tolist()),
+        suspect_rows=_open_suspect(traced, pairs[:, 0].tolist(), budget),
         readings=tuple(
             Reading(int(slots.address[o.slot]), o.unit, o.part, o.own, o.source_part) for o in exhibit.openings
         ),
@@ -213,21 +224,50 @@ def _named(vault: OpenVault, traced: Traced, best: RecipientScore) -> NamedCopy:
     )  # fmt: skip
 
 
-def _opened(tree: Tree, indices: Sequence[int], leaves: Iterable[Any]) -> Opened[Any]:
-    return Opened(tree.size, tree.root, tuple(leaves), tuple(tree.multiproof(indices)))
+def _trees(vault: OpenVault, traced: Traced, rows: list[int], slots: list[int], budget: Budget) -> Trees:
+    """Return the committed trees with some rows and slots opened; one pass over the version.
+
+    Raises
+    ------
+    EvidenceError
+        The vault holds something else than what was committed.
+    """
+    held, size = traced.held, traced.held.edges[-1]
+    builder = TreesBuilder(
+        _secret(vault, traced), traced.dataset.version,
+        rows=size, slots=held.size, open_rows=rows, open_slots=slots,
+    )  # fmt: skip
+    for block in held.blocks():
+        content = traced.handler.decode(ArrowSource(block.table, held.source.name), block.ids)
+        builder.add(traced.handler.leaves(content), block.slots)
+        budget.watch("open", block.first + len(block.ids), size)
+    trees = builder.finish()
+    if any(traced.dataset.roots[name] != value for name, value in trees.roots().items()):
+        raise EvidenceError(
+            "rows or plan differ from what was committed", where=traced.dataset.name,
+            remedy="restore the vault from a backup",
+        )  # fmt: skip
+    return trees
 
 
-def _open_rows(traced: Traced, tree: Tree, units: Iterable[int]) -> Opened[OpenRow]:
-    ids = traced.handler.ids(traced.original)
-    at = np.flatnonzero(np.isin(ids, np.array(sorted(units), np.uint64)))
-    cells = traced.handler.open_units(traced.original, at.tolist())
-    leaves = [OpenRow(int(i), int(ids[i]), tree.salt(int(i)), c) for i, c in zip(at, cells, strict=True)]
-    return _opened(tree, at.tolist(), leaves)
+def _opened(tree: Tree, leaves: Iterable[Any]) -> Opened[Any]:
+    return Opened(tree.size, tree.root, tuple(leaves), tree.proof)
 
 
-def _open_suspect(traced: Traced, at: Sequence[int]) -> Opened[OpenRow]:
-    cells = traced.handler.open_units(traced.suspect, at)
-    return _opened(traced.tree, at, [OpenRow(i, i, b"", c) for i, c in zip(at, cells, strict=True)])
+def _open_rows(traced: Traced, tree: Tree, rows: NDArray[np.int64]) -> Opened[OpenRow]:
+    content = some_units(traced.handler, traced.held.source, rows, traced.held.ids_at(rows))
+    cells = traced.handler.open_units(content, range(len(rows)))
+    ids = traced.handler.ids(content)
+    leaves = [OpenRow(int(i), int(u), tree.salt(int(i)), c) for i, u, c in zip(rows, ids, cells, strict=True)]
+    return _opened(tree, leaves)
+
+
+def _open_suspect(traced: Traced, units: list[int], budget: Budget) -> Opened[OpenRow]:
+    looked = traced.handler.ids(traced.look)
+    at = np.searchsorted(looked, np.array(units, np.uint64))
+    cells = traced.handler.open_units(traced.look, at.tolist())
+    leaves = [OpenRow(i, i, b"", c) for i, c in zip(units, cells, strict=True)]
+    return _opened(traced.suspect.open(units, budget), leaves)
 
 
 def _reportable(vault: OpenVault, traced: Traced, named: Sequence[RecipientScore]) -> RecipientScore:

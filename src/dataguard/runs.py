@@ -44,11 +44,12 @@ class Look:
     alignment_digest: str
 
 
-def pairing(handler: Carrier[Any], original: Any, used: Alignment) -> NDArray[np.uint64]:
+def pairing(handler: Carrier[Any], original: Any, suspect: Any, used: Alignment) -> NDArray[np.uint64]:
     """Return the (pairs, 2) uint64 voting pairs (suspect unit, original unit id) in order of the suspect."""
     order = np.argsort(used.suspect_row, kind="stable")
+    units = handler.ids(suspect)[used.suspect_row[order]]
     ids = handler.ids(original)[used.original_row[order]]
-    return np.stack([used.suspect_row[order].astype(np.uint64), ids.astype(np.uint64)], axis=1)
+    return np.stack([units.astype(np.uint64), ids.astype(np.uint64)], axis=1)
 
 
 def alignment_digest(pairs: NDArray[np.uint64]) -> str:

@@ -6,8 +6,8 @@ The same for every kind of data; a carrier (see :mod:`dataguard.carrier`) makes 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from dataguard.model import VOTE_LIMIT, BiasLaw
 
-__all__ = ["Readings", "SlotBrief", "Slots", "Votes", "tally"]
+__all__ = ["Readings", "SlotBrief", "Slots", "Votes", "join_slots", "tally"]
 
 I64 = NDArray[np.int64]
 I16 = NDArray[np.int16]
@@ -46,6 +46,9 @@ class SlotBrief:
     first_new : int
         Ids from here on are new in this version, and only they are paired anew: a row delivered
         before must not start to differ between two deliveries to one recipient.
+    study : mapping or None
+        What `Carrier.study` found out about the whole, for a block of it; then a block without
+        any slot is no error.
     """
 
     address: Callable[[I64, bytes], U64]
@@ -55,6 +58,7 @@ class SlotBrief:
     tolerance: Mapping[str, float] = field(default_factory=dict)
     frozen: Slots | None = None
     first_new: int = 0
+    study: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +105,16 @@ class Slots:
             self.law, self.channel, self.address[index], self.level[index], self.place[index],
             self.place_names, self.legend,
         )  # fmt: skip
+
+
+def join_slots(parts: Sequence[Slots]) -> Slots:
+    """Return the slots of several blocks of one plan; at least one part."""
+    return replace(
+        parts[0],
+        address=np.concatenate([p.address for p in parts]),
+        level=np.concatenate([p.level for p in parts]),
+        place=np.concatenate([p.place for p in parts]),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataguard import keys
+from dataguard.budget import DEFAULT_BUDGET, Budget
 from dataguard.carrier import Alignment, Carrier
 from dataguard.errors import UsageError
 from dataguard.fingerprints.engines import default_engines
@@ -23,11 +24,10 @@ from dataguard.holdings import Holding, OpenVault
 from dataguard.investigate import matches, newest
 from dataguard.modalities.discovery import carrier
 from dataguard.model import COMPARE_ALPHA, TRACE_ALPHA, Outcome, Shown
-from dataguard.registry.commitments import Tree
+from dataguard.reading import MEMORY_PER_LOOK, Suspect, narrowed, some_units
 from dataguard.registry.store import Dataset, MarkKey
 from dataguard.runs import Look, alignment_digest, log_outcome, log_run, pairing, relied_exports
 from dataguard.slots import Slots, Votes, tally
-from dataguard.trees import suspect_tree
 from dataguard.watermarking.accusation import Accusation, Candidate, accuse
 
 __all__ = ["MAX_ROWS", "TraceResult", "Traced", "trace", "trace_case"]
@@ -143,25 +143,41 @@ class Traced:
     dataset : Dataset
     handler : Carrier
     held : Holding
-    original, suspect : content of the kind
+    suspect : Suspect
+    original, look : content of the kind
+        The units of the original that voted with their partners, and the units of the suspect that
+        were looked at.
     alignment : Alignment
-        Of the rows that may vote.
+        Of these two, restricted to units that may vote.
+    slots : Slots
+        Those that the units could speak of.
+    slot_index : (n,) int64
+        Their positions in the plan.
     votes : Votes
-    tree : Tree
-        Over the suspect's units, as logged before any key was loaded.
-    suspect_sha256 : str
+        On `slots`.
     """
 
     result: TraceResult
     dataset: Dataset
     handler: Carrier[Any]
     held: Holding
+    suspect: Suspect
     original: Any
-    suspect: Any
+    look: Any
     alignment: Alignment
+    slots: Slots
+    slot_index: NDArray[np.int64]
     votes: Votes
-    tree: Tree
-    suspect_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A version the suspect may be read by; rows of the alignment are positions in the whole original."""
+
+    record: Dataset
+    held: Holding
+    look: Any
+    aligned: Alignment
 
 
 def trace(
@@ -170,6 +186,7 @@ def trace(
     *,
     dataset: str | None = None,
     alpha: float = TRACE_ALPHA,
+    budget: Budget = DEFAULT_BUDGET,
 ) -> TraceResult:
     """Return which recipients' copies a suspect corresponds to.
 
@@ -181,8 +198,9 @@ def trace(
         Name of the registered dataset; found by content when not given.
     alpha : float
         Family-wise error over all committed keys and all runs on the dataset.
+    budget : Budget
     """
-    return trace_case(vault, suspect, dataset=dataset, alpha=alpha).result
+    return trace_case(vault, suspect, dataset=dataset, alpha=alpha, budget=budget).result
 
 
 def trace_case(
@@ -191,6 +209,7 @@ def trace_case(
     *,
     dataset: str | None = None,
     alpha: float = TRACE_ALPHA,
+    budget: Budget = DEFAULT_BUDGET,
 ) -> Traced:
     """Trace, and return the alignment and votes as well (see :func:`trace`)."""
     if not 0 < alpha <= TRACE_ALPHA:
@@ -199,7 +218,7 @@ def trace_case(
             remedy=f"every export commits to {TRACE_ALPHA:g}; only a stricter one may be asked for",
         )
     source = open_source(suspect)
-    name = dataset if dataset is not None else _dataset_of(vault, source)
+    name = dataset if dataset is not None else _dataset_of(vault, source, budget)
     versions = vault.store.list_datasets(name=name)
     if not versions:
         known = ", ".join(d.name for d in newest(vault.store.list_datasets())[:10]) or "none yet"
@@ -209,15 +228,13 @@ def trace_case(
             "nobody has received a copy of it yet", where=name, remedy="run `dataguard protect` first"
         )
     handler = carrier(versions[0].kind)
-    content = handler.decode(source)
-    tree = suspect_tree(handler.leaves(content))
+    read = Suspect.read(source, handler, budget)
+    digest = source.sha256()
     first = None
-    for record, held, original, aligned in _readable_versions(
-        vault, _exported(vault, versions), handler, content, tree
-    ):
-        traced = _trace_version(vault, source, handler, content, tree, record, held, original, aligned, alpha)
+    for version in _readable_versions(vault, _exported(vault, versions), handler, read, budget):
+        traced = _trace_version(vault, read, digest, version, alpha)
         relied = any(
-            relied_exports(vault, record, r.recipient, r.generation, traced.result.run)
+            relied_exports(vault, traced.dataset, r.recipient, r.generation, traced.result.run)
             for r in traced.result.accusation.corresponding
         )
         first = first or traced
@@ -227,36 +244,26 @@ def trace_case(
     return first
 
 
-def _trace_version(
-    vault: OpenVault,
-    source: Source,
-    handler: Carrier[Any],
-    content: Any,
-    tree: Tree,
-    record: Dataset,
-    held: Holding,
-    original: Any,
-    aligned: Alignment,
-    alpha: float,
-) -> Traced:
+def _trace_version(vault: OpenVault, suspect: Suspect, digest: str, version: _Read, alpha: float) -> Traced:
     """Trace by one version's plan: a run of its own, logged and paid."""
-    used = _voting_rows(aligned, tree)
-    readings = handler.votes(original, content, held.slots, used)
-    votes = tally(held.slots, readings)
-    digest = source.sha256()
-    pairs = pairing(handler, original, used)
-    look = Look(aligned.n_suspect, len(aligned.suspect_row), len(pairs), MAX_ROWS, alignment_digest(pairs))
-    entry, k, repeated, committed = log_run(vault, record, tree, votes, digest, look, alpha)
-    accusation = _load_keys_and_accuse(vault, committed, record, held.slots, votes, alpha=alpha, spent=k)
+    handler, record, held, look = suspect.handler, version.record, version.held, version.look
+    used = _voting_rows(version.aligned, suspect, handler.ids(look))
+    original, used, slots, slot_index = _opened(handler, held, used)
+    votes = tally(slots, handler.votes(original, look, slots, used))
+    pairs = pairing(handler, original, look, used)
+    aligned_rows = len(version.aligned.suspect_row)
+    looked = Look(version.aligned.n_suspect, aligned_rows, len(pairs), MAX_ROWS, alignment_digest(pairs))
+    entry, k, repeated, committed = log_run(vault, record, suspect.tree, votes, digest, looked, alpha)
+    accusation = _load_keys_and_accuse(vault, committed, record, slots.channel, votes, alpha=alpha, spent=k)
     result = TraceResult(
         dataset=record.name,
         version=record.version,
         accusation=accusation,
-        aligned_rows=look.aligned_rows,
-        suspect_rows=tree.size,
-        examined_rows=look.examined_rows,
-        voting_rows=look.voting_rows,
-        alignment_digest=look.alignment_digest,
+        aligned_rows=looked.aligned_rows,
+        suspect_rows=suspect.tree.size,
+        examined_rows=looked.examined_rows,
+        voting_rows=looked.voting_rows,
+        alignment_digest=looked.alignment_digest,
         alpha=alpha,
         votes_digest=votes.digest(),
         run=entry,
@@ -270,7 +277,20 @@ def _trace_version(
         ),
     )
     log_outcome(vault, record, entry, str(result.outcome), result.corresponding, len(votes))
-    return Traced(result, record, handler, held, original, content, used, votes, tree, digest)
+    return Traced(result, record, handler, held, suspect, original, look, used, slots, slot_index, votes)
+
+
+def _opened(
+    handler: Carrier[Any], held: Holding, used: Alignment
+) -> tuple[Any, Alignment, Slots, NDArray[np.int64]]:
+    """Return the original's aligned units with their partners, the alignment to them, and the slots they touch."""
+    matched = np.unique(used.original_row)
+    slots, index = held.slots_at(held.ids_at(matched))
+    ends = np.unique(slots.place[:, 1:]).astype(np.uint64)
+    partners = held.positions(ends)
+    rows = np.union1d(matched, partners[partners >= 0])
+    original = some_units(handler, held.source, rows, held.ids_at(rows))
+    return original, replace(used, original_row=np.searchsorted(rows, used.original_row)), slots, index
 
 
 def _exported(vault: OpenVault, versions: list[Dataset]) -> list[Dataset]:
@@ -284,40 +304,51 @@ def _exported(vault: OpenVault, versions: list[Dataset]) -> list[Dataset]:
 
 
 def _readable_versions(
-    vault: OpenVault, versions: list[Dataset], handler: Carrier[Any], content: Any, tree: Tree
-) -> Iterator[tuple[Dataset, Holding, Any, Alignment]]:
+    vault: OpenVault, versions: list[Dataset], handler: Carrier[Any], suspect: Suspect, budget: Budget
+) -> Iterator[_Read]:
     """Yield the versions the suspect may be read by, those most of its rows align to first.
 
     A choice without any key. Versions with less than half of the best one's rows are left
     out; among equals the older comes first. A large suspect is looked at through FIRST_LOOK
-    of its rows; only if these do not give the rows that may vote, all rows are aligned.
+    of its rows; only if these do not give the rows that may vote, all rows that fit in memory are aligned.
     """
-    engines = default_engines()
-    rows = _smallest(tree, np.arange(tree.size), FIRST_LOOK)
-    look = content if len(rows) == tree.size else handler.take(content, rows)
+    at_hand, count = len(suspect.rows), FIRST_LOOK
+    held_all = [vault.holding(record) for record in versions]
+    large = [held for held in held_all if not held.is_whole]
+    if large:  # of a large original only so many rows can be looked for at a time
+        at_hand = count = min(FIRST_LOOK, *(held.edges[1] // MEMORY_PER_LOOK for held in large))
+    look = suspect.look(count)
     found = []
-    for record in versions:
-        held = vault.holding(record)
-        original = handler.decode(held.source, held.ids)
-        found.append((record, held, original, handler.align(original, look, engines)))
-    found.sort(key=lambda item: -len(item[3].suspect_row))
-    most = len(found[0][3].suspect_row)
-    for record, held, original, aligned in found:
-        matched = len(aligned.suspect_row)
+    for record, held in zip(versions, held_all, strict=True):
+        found.append(_Read(record, held, look, _align(handler, held, look, budget)))
+    found.sort(key=lambda read: -len(read.aligned.suspect_row))
+    most = len(found[0].aligned.suspect_row)
+    for read in found:
+        matched = len(read.aligned.suspect_row)
         if 2 * matched < most:
             continue
-        if len(rows) == tree.size:
-            yield record, held, original, aligned
-        elif matched < MAX_ROWS:
-            yield record, held, original, handler.align(original, content, engines)
+        if at_hand <= count or matched >= MAX_ROWS:
+            yield read
         else:
-            yield record, held, original, replace(aligned, suspect_row=rows[aligned.suspect_row])
+            every = suspect.look(at_hand)
+            yield replace(read, look=every, aligned=_align(handler, read.held, every, budget))
 
 
-def _dataset_of(vault: OpenVault, source: Source) -> str:
+def _align(handler: Carrier[Any], held: Holding, look: Any, budget: Budget) -> Alignment:
+    """Align to one version, given whole or narrowed down; original rows are positions in the whole."""
+    engines = default_engines()
+    if held.is_whole:
+        return handler.align(handler.decode(held.source), look, engines)
+    original, positions = narrowed(handler, held.source, held.edges, look, budget)
+    aligned = handler.align(original, look, engines)
+    return replace(aligned, original_row=positions[aligned.original_row], n_original=held.edges[-1])
+
+
+def _dataset_of(vault: OpenVault, source: Source, budget: Budget) -> str:
     datasets = newest(vault.store.list_datasets())
     found = sorted(
-        matches(vault, source, datasets, COMPARE_ALPHA), key=lambda m: -m["containment_suspect"]["estimate"]
+        matches(vault, source, datasets, COMPARE_ALPHA, budget),
+        key=lambda m: -m["containment_suspect"]["estimate"],
     )
     if not found:
         raise UsageError(
@@ -328,10 +359,13 @@ def _dataset_of(vault: OpenVault, source: Source) -> str:
     return str(found[0]["dataset"])
 
 
-def _voting_rows(aligned: Alignment, tree: Tree) -> Alignment:
-    """Return at most MAX_ROWS of the aligned rows, those with the smallest leaf hashes."""
-    chosen = _smallest(tree, aligned.suspect_row, MAX_ROWS)
-    keep = np.isin(aligned.suspect_row, chosen)
+def _voting_rows(aligned: Alignment, suspect: Suspect, units: NDArray[np.uint64]) -> Alignment:
+    """Return at most MAX_ROWS of the aligned rows, those with the smallest leaf hashes.
+
+    `units` are the positions in the suspect of the rows looked at.
+    """
+    order = np.argsort(aligned.suspect_row, kind="stable")
+    keep = np.sort(order[suspect.smallest(units[aligned.suspect_row[order]], MAX_ROWS)])
     return replace(
         aligned,
         suspect_row=aligned.suspect_row[keep],
@@ -340,19 +374,11 @@ def _voting_rows(aligned: Alignment, tree: Tree) -> Alignment:
     )
 
 
-def _smallest(tree: Tree, rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """Return the `count` rows with the smallest leaf hashes, in row order: a choice without any key."""
-    if len(rows) <= count:
-        return rows
-    head = tree.levels[0][rows, :8].copy().view(">u8").ravel()
-    return np.sort(rows[np.argsort(head, kind="stable")[:count]])
-
-
 def _load_keys_and_accuse(
     vault: OpenVault,
     committed: list[MarkKey],
     record: Dataset,
-    slots: Slots,
+    channel: bytes,
     votes: Votes,
     *,
     alpha: float,
@@ -366,4 +392,4 @@ def _load_keys_and_accuse(
     ]
     seed = keys.decoy_seed(keys.dataset_secret(vault.master, record.lineage))
     decoys = [keys.decoy_mark_key(seed, i) for i in range(DECOYS)]
-    return accuse(votes, candidates, slots.channel, alpha=alpha, spent=spent, decoys=decoys)
+    return accuse(votes, candidates, channel, alpha=alpha, spent=spent, decoys=decoys)

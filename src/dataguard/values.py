@@ -76,6 +76,12 @@ class Canonical:
     def __len__(self) -> int:
         return len(self.tag)
 
+    def take(self, rows: I64) -> Canonical:
+        """Return some rows of the column; the texts are shared."""
+        return Canonical(
+            self.tag[rows], self.word[rows], self.key[rows], self.texts, self.source.take(pa.array(rows))
+        )
+
     @property
     def kind(self) -> str:
         """``number``, ``time``, ``text`` or ``empty``: what the present cells are, if all of one kind."""

@@ -10,27 +10,31 @@ import datetime as dt
 import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from dataguard import investigate, protect, register, report, tracing
+from dataguard import backup, housing, investigate, protect, register, report, tracing
 from dataguard._version import VERSION
-from dataguard.canonical import canonical_json, parse_json
-from dataguard.errors import LedgerError, SchemeMismatch, UsageError
+from dataguard.audit import audit
+from dataguard.budget import DEFAULT_BUDGET, Budget
+from dataguard.errors import EvidenceError, KeyringError, LedgerError, UsageError
 from dataguard.evidence.bundle import BundleWritten
 from dataguard.holdings import OpenVault
-from dataguard.keys import KeyFiles
+from dataguard.housing import Ask, Settings
+from dataguard.keyfile import KeyFiles
+from dataguard.keys import MasterSecret, SigningKey
 from dataguard.model import COMPARE_ALPHA, TRACE_ALPHA
 from dataguard.registry import ledger
-from dataguard.registry.sqlite import SqliteStore
+from dataguard.registry.sql import copy_records
+from dataguard.registry.verification import Step, step, verify
+from dataguard.sealing import passphrase_bytes
 
 __all__ = ["Vault", "utc_now"]
 
-_FORMAT = "dataguard-vault/1"
-_SETTINGS, _KEYS, _REGISTRY = "vault.json", "keys", "registry.sqlite"
-_UNFINISHED = ".init-unfinished"
 Data = str | os.PathLike[str] | object
+Phrase = str | Callable[[], str] | None
 
 
 def utc_now() -> str:
@@ -44,50 +48,59 @@ class Vault:
     Parameters
     ----------
     parts : OpenVault
+    settings : Settings
+    ask : Ask
+        Where its passphrase comes from.
     """
 
-    def __init__(self, parts: OpenVault) -> None:
-        self._parts = parts
+    def __init__(self, parts: OpenVault, settings: Settings, ask: Ask) -> None:
+        self._parts, self._settings, self._ask = parts, settings, ask
+        self._files = KeyFiles(parts.folder / housing.KEYS)
 
     @classmethod
-    def create(cls, folder: str | os.PathLike[str], *, now: Callable[[], str] = utc_now) -> Vault:
+    def create(
+        cls,
+        folder: str | os.PathLike[str],
+        *,
+        passphrase: str | None = None,
+        registry: str | None = None,
+        now: Callable[[], str] = utc_now,
+    ) -> Vault:
         """Make a vault: signing key, master secret (mode 0600), empty registry, first ledger entry.
+
+        Parameters
+        ----------
+        folder : path
+        passphrase : str, optional
+            Encrypts the key files.
+        registry : str, optional
+            URL of a PostgreSQL database; otherwise a SQLite file in the folder. The password is taken from
+            the URL, ``PGPASSWORD`` or the password file, and not stored.
+        now : callable
+            The time as RFC 3339 text in UTC.
 
         Raises
         ------
         UsageError
-            The folder already holds a vault, or cannot be written.
+            The folder already holds a vault, or cannot be written; the registry is another vault's.
         """
-        root = Path(folder)
-        if (root / _SETTINGS).exists():
-            raise UsageError(
-                "holds a vault already", where=str(root), remedy="use it, or choose another --vault"
-            )
-        try:
-            # The slot plan in here undoes every mark, the keys make them: nobody else may look.
-            root.mkdir(parents=True, exist_ok=True, mode=0o700)
-            _clear_unfinished(root)
-            (root / _UNFINISHED).touch()
-            if not (root / ".gitignore").exists():
-                (root / ".gitignore").write_text("*\n")
-            _, signing = KeyFiles(root / _KEYS).create(secrets.token_bytes)
-            public = signing.public_bytes.hex()
-            with SqliteStore(root / _REGISTRY, create=True) as store:
-                payload = {"public_key": public, "tool": VERSION}
-                ledger.append(store, "vault-init", "", payload, salt=secrets.token_bytes(32), time=now())
-            # The settings come last: a vault without them was never finished.
-            settings = {"format": _FORMAT, "created": now(), "public_key": public}
-            _write_durably(root / _SETTINGS, canonical_json(settings))
-            (root / _UNFINISHED).unlink()
-        except OSError as error:
-            raise UsageError(
-                f"cannot be written ({error.strerror})", where=str(root), remedy="choose another --vault"
-            ) from None
-        return cls.open(root, now=now)
+        root, secret = Path(folder), None if passphrase is None else passphrase_bytes(passphrase)
+        settings = housing.make(root, secret, registry, now, secrets.token_bytes, os.environ)
+        return cls._opened(root, settings, Ask(passphrase, os.environ), now)
 
     @classmethod
-    def open(cls, folder: str | os.PathLike[str], *, now: Callable[[], str] = utc_now) -> Vault:
+    def open(
+        cls, folder: str | os.PathLike[str], *, passphrase: Phrase = None, now: Callable[[], str] = utc_now
+    ) -> Vault:
         """Open an existing vault.
+
+        Parameters
+        ----------
+        folder : path
+        passphrase : str or callable, optional
+            Used, or called, only if the keys are locked. The default is ``DATAGUARD_PASSPHRASE``.
+        now : callable
+            The time as RFC 3339 text in UTC.
 
         Raises
         ------
@@ -96,27 +109,25 @@ class Vault:
         SchemeMismatch
             A vault of a newer version.
         KeyringError
-            Keys missing, damaged, or readable by others.
+            Keys missing, damaged, or readable by others; a missing or wrong passphrase.
+        LedgerError
+            Registry missing or damaged, or not that of the keys.
         """
         root = Path(folder)
-        settings = root / _SETTINGS
-        if not settings.is_file():
-            raise UsageError(
-                "is no vault", where=str(root), remedy="make one with `dataguard init`, or pass --vault"
-            )
-        found = parse_json(settings.read_bytes(), where=str(settings))
-        if not isinstance(found, dict) or found.get("format") != _FORMAT:
-            raise SchemeMismatch(
-                "vault of an unknown format", where=str(root), remedy=f"this version reads {_FORMAT}"
-            )
-        files = KeyFiles(root / _KEYS)
-        master, signing = files.load_master(), files.load_signing()
-        if signing.public_bytes.hex() != found["public_key"]:
-            raise LedgerError(
-                "signing key and vault do not belong together", where=str(root), remedy="restore both"
-            )
-        store = SqliteStore(root / _REGISTRY)
-        return cls(OpenVault(root, store, master, signing, now, secrets.token_bytes))
+        return cls._opened(root, housing.read_settings(root), Ask(passphrase, os.environ), now)
+
+    @classmethod
+    def _opened(cls, root: Path, settings: Settings, ask: Ask, now: Callable[[], str]) -> Vault:
+        ring = KeyFiles(root / housing.KEYS).load(ask)
+        store = housing.open_store(root, settings, os.environ)
+        try:
+            signing = housing.current_signing(ring, store, settings.identity, root)
+            master = housing.master_of(ring, store)
+        except BaseException:
+            store.close()
+            raise
+        parts = OpenVault(root, store, master, signing, now, secrets.token_bytes, settings.identity)
+        return cls(parts, settings, ask)
 
     def close(self) -> None:
         """Release the registry."""
@@ -136,14 +147,19 @@ class Vault:
         return self._parts.folder
 
     @property
-    def registry(self) -> Path:
-        """The registry's file."""
-        return self._parts.folder / _REGISTRY
+    def registry(self) -> str:
+        """The registry's file, or its URL without a password."""
+        return str(self._settings.registry or self._parts.folder / housing.REGISTRY)
 
     @property
     def public_key(self) -> bytes:
         """32 bytes: checks this vault's checkpoints and bundles."""
         return self._parts.signing.public_bytes
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether its keys need a passphrase."""
+        return self._files.is_locked
 
     # --- the three journeys ----------------------------------------------------------------------
 
@@ -156,11 +172,12 @@ class Vault:
         keep: bool = True,
         protect_columns: Iterable[str] = (),
         tolerance: Mapping[str, float] | None = None,
+        budget: Budget = DEFAULT_BUDGET,
     ) -> register.Registered:
         """Register an original or its next version (:func:`dataguard.register.register`)."""
         return register.register(
             self._parts, data, name=name, kind=kind, keep=keep,
-            protect_columns=frozenset(protect_columns), tolerance=tolerance,
+            protect_columns=frozenset(protect_columns), tolerance=tolerance, budget=budget,
         )  # fmt: skip
 
     def protect(
@@ -172,11 +189,13 @@ class Vault:
         force: bool = False,
         terms: str | os.PathLike[str] | None = None,
         expires: str | None = None,
+        budget: Budget = DEFAULT_BUDGET,
     ) -> protect.Exported:
         """Write one marked export for one recipient (:func:`dataguard.protect.protect`)."""
         return protect.protect(
-            self._parts, name, recipient=recipient, out=out, force=force, terms=terms, expires=expires
-        )
+            self._parts, name, recipient=recipient, out=out, force=force, terms=terms, expires=expires,
+            budget=budget,
+        )  # fmt: skip
 
     def commit_recipients(self, name: str, recipients: Iterable[str]) -> int:
         """Commit mark keys for recipients ahead of their first export; return how many there are now."""
@@ -191,16 +210,25 @@ class Vault:
         return bool(self._parts.store.list_datasets(name=name))
 
     def scan(
-        self, paths: Iterable[str | os.PathLike[str]], *, alpha: float = COMPARE_ALPHA
+        self,
+        paths: Iterable[str | os.PathLike[str]],
+        *,
+        alpha: float = COMPARE_ALPHA,
+        budget: Budget = DEFAULT_BUDGET,
     ) -> Iterator[investigate.ScanResult]:
         """Yield which registered datasets occur in which files (:func:`dataguard.investigate.scan`)."""
-        return investigate.scan(self._parts, investigate.expand(paths), alpha=alpha)
+        return investigate.scan(self._parts, investigate.expand(paths), alpha=alpha, budget=budget)
 
     def trace(
-        self, suspect: Data, *, dataset: str | None = None, alpha: float = TRACE_ALPHA
+        self,
+        suspect: Data,
+        *,
+        dataset: str | None = None,
+        alpha: float = TRACE_ALPHA,
+        budget: Budget = DEFAULT_BUDGET,
     ) -> tracing.TraceResult:
         """Return whose copy a suspect corresponds to (:func:`dataguard.tracing.trace`)."""
-        return tracing.trace(self._parts, suspect, dataset=dataset, alpha=alpha)
+        return tracing.trace(self._parts, suspect, dataset=dataset, alpha=alpha, budget=budget)
 
     def report(
         self,
@@ -210,9 +238,12 @@ class Vault:
         dataset: str | None = None,
         alpha: float = TRACE_ALPHA,
         force: bool = False,
+        budget: Budget = DEFAULT_BUDGET,
     ) -> BundleWritten:
         """Write the evidence bundle of a suspect (:func:`dataguard.report.report`)."""
-        return report.report(self._parts, suspect, out=Path(out), dataset=dataset, alpha=alpha, force=force)
+        return report.report(
+            self._parts, suspect, out=Path(out), dataset=dataset, alpha=alpha, force=force, budget=budget
+        )
 
     # --- the ledger ------------------------------------------------------------------------------
 
@@ -234,23 +265,168 @@ class Vault:
             self._parts.store, self._parts.signing, self._parts.origin, self._parts.now()
         )
 
-    def ledger_verify(self) -> list[ledger.Step]:
-        """Check the whole ledger (:func:`dataguard.registry.ledger.verify`)."""
-        return ledger.verify(self._parts.store, self.public_key)
+    def ledger_verify(self) -> list[Step]:
+        """Check the whole ledger (:func:`dataguard.registry.verification.verify`)."""
+        return verify(self._parts.store, self._parts.identity)
 
+    # --- keys ------------------------------------------------------------------------------------
 
-def _clear_unfinished(root: Path) -> None:
-    """Remove what an `init` that was cut short has left: only where its own marker says so, and only its files."""
-    if not (root / _UNFINISHED).exists():
-        return
-    for name in ("master.key", "signing.key"):
-        (root / _KEYS / name).unlink(missing_ok=True)
-    for left in root.glob(_REGISTRY + "*"):
-        left.unlink()
+    def set_passphrase(self, passphrase: str | None) -> None:
+        """Encrypt the key files under a new passphrase, or leave them plain; atomic, the old ones are erased."""
+        secret = None if passphrase is None else passphrase_bytes(passphrase)
+        with self._parts.store.transaction():  # nobody rotates keys meanwhile
+            ring = self._files.load(self._ask)
+            self._files.save(ring, self._parts.entropy, secret)
+        self._ask = Ask.known(secret)
 
+    def rotate_signing_key(self) -> bytes:
+        """Let a new signing key take over, acknowledged by the old one in the ledger; return its public key.
 
-def _write_durably(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+        The new key is on disk before the ledger names it, and the old one goes only afterwards: a crash at
+        any point leaves a vault that opens.
+        """
+        parts = self._parts
+        with parts.store.transaction():
+            ring = housing.settled(self._files.load(self._ask), parts.store, parts.identity, parts.folder)
+            new = SigningKey.generate(parts.entropy)
+            self._files.save(replace(ring, successor=new), parts.entropy, self._ask.answer)
+            ledger.rotate(
+                parts.store, ring.signing, new, parts.origin,
+                salt=parts.entropy(32), time=parts.now(), tool=VERSION,
+            )  # fmt: skip
+        with parts.store.transaction():
+            ring = self._files.load(self._ask)
+            ring = housing.settled(ring, parts.store, parts.identity, parts.folder)
+            self._files.save(ring, parts.entropy, self._ask.answer)
+        self._parts = replace(parts, signing=new)
+        return new.public_bytes
+
+    def rotate_master(self) -> int:
+        """Add a master secret for lineages registered from now on, and return its number.
+
+        Earlier lineages keep theirs: another one would give other marks.
+        """
+        parts = self._parts
+        with parts.store.transaction():
+            ring = self._files.load(self._ask)
+            ring = replace(ring, masters=(*ring.masters, MasterSecret.generate(parts.entropy)))
+            self._files.save(ring, parts.entropy, self._ask.answer)
+            number = len(ring.masters) - 1
+            parts.append("master-added", "", {"number": number, "tool": VERSION})
+        self._parts = replace(parts, master=housing.master_of(ring, parts.store))
+        return number
+
+    # --- the vault as a whole ----------------------------------------------------------------------
+
+    @classmethod
+    def examine(cls, folder: str | os.PathLike[str], *, passphrase: Phrase = None) -> list[Step]:
+        """Open and check a vault; one that does not open because it is damaged is a step that does not hold.
+
+        Raises
+        ------
+        UsageError, SchemeMismatch, KeyringError
+            As `open`, where nothing can be said about it.
+        """
+        problems = KeyFiles(Path(folder) / housing.KEYS).problems()
+        try:
+            opened = cls.open(folder, passphrase=passphrase)
+        except LedgerError as error:
+            return [step(0, "opening", [str(error)], "")]
+        except KeyringError:
+            if not problems:
+                raise
+            return [step(0, "opening", problems, "")]
+        with opened:
+            return opened.check()
+
+    def check(self, *, is_moved: bool = False) -> list[Step]:
+        """Check that the vault would still do its work (:func:`dataguard.audit.audit`)."""
+        masters = len(self._files.load(self._ask).masters)
+        return audit(self._parts, self._files.problems(), masters, is_moved=is_moved)
+
+    def backup(
+        self,
+        out: str | os.PathLike[str],
+        *,
+        passphrase: str | None = None,
+        plain_keys: bool = False,
+        force: bool = False,
+    ) -> backup.BackupWritten:
+        """Write all of the vault to one file (:func:`dataguard.backup.write_backup`).
+
+        Parameters
+        ----------
+        out : path
+        passphrase : str, optional
+            Encrypts the whole backup.
+        plain_keys : bool
+            Allow keys that are neither locked nor encrypted in a backup.
+        force : bool
+            Replace an existing file.
+
+        Raises
+        ------
+        UsageError
+            The keys would lie open; `out` exists or cannot be written.
+        """
+        if passphrase is None and not plain_keys and not self.is_locked:
+            raise UsageError(
+                "the keys would lie open in the backup",
+                where=str(out),
+                remedy="pass --encrypt, or --plain-keys if the file is kept as safe as the vault",
+            )
+        secret = None if passphrase is None else passphrase_bytes(passphrase)
+        settings = replace(self._settings, registry=None).document()
+        return backup.write_backup(
+            self._parts.folder, self._parts.store, settings, Path(out), passphrase=secret,
+            entropy=self._parts.entropy, time=self._parts.now(), force=force,
+        )  # fmt: skip
+
+    @classmethod
+    def restore(
+        cls,
+        file: str | os.PathLike[str],
+        folder: str | os.PathLike[str],
+        *,
+        passphrase: Phrase = None,
+        backup_passphrase: Phrase = None,
+        registry: str | None = None,
+    ) -> list[Step]:
+        """Unpack a backup into a new folder, check it as `check` does, and return the steps.
+
+        Parameters
+        ----------
+        file, folder : path
+        passphrase, backup_passphrase : str or callable, optional
+            Of the keys, and of the backup as a whole.
+        registry : str, optional
+            URL of a PostgreSQL database to put the registry into.
+
+        Raises
+        ------
+        UsageError, KeyringError
+            As `open`; something in the folder.
+        EvidenceError
+            A damaged backup, or a vault that does not pass. Nothing is left in the folder.
+        """
+
+        def check(stage: Path) -> list[Step]:
+            with cls.open(stage, passphrase=passphrase) as vault:
+                steps = vault.check(is_moved=True)
+                wrong = next((s for s in steps if not s.ok), None)
+                if wrong is not None:
+                    raise EvidenceError(
+                        f"the vault in it does not pass: {wrong.name}: {wrong.detail}", where=str(file),
+                        remedy="use another copy",
+                    )  # fmt: skip
+                if registry is not None:
+                    settings = vault._settings.with_registry(registry)  # noqa: SLF001 - our own
+                    with housing.open_store(stage, settings, os.environ, create=True) as server:
+                        copy_records(vault._parts.store, server)  # noqa: SLF001
+                    settings.write(stage)
+            if registry is not None:
+                (stage / housing.REGISTRY).unlink()
+            return steps
+
+        secret = Ask(backup_passphrase, {})() if backup.is_sealed(Path(file)) else None
+        return backup.read_backup(Path(file), Path(folder), passphrase=secret, check=check)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from dataguard.cli import options
+from dataguard.cli import options, progress
 
 __all__ = ["command", "show"]
 
@@ -17,14 +17,21 @@ __all__ = ["command", "show"]
 @click.option("--alpha", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=1e-6, show_default=True,
               help="Largest error at which a relation is stated.")  # fmt: skip
 @options.json_option
+@progress.memory_option
 @options.quiet_option
 @options.exit_zero_option
-def command(original: str, suspect: str, alpha: float, as_json: bool, quiet: bool, exit_zero: bool) -> None:
+def command(
+    original: str, suspect: str, alpha: float, as_json: bool, memory: str | None, quiet: bool, exit_zero: bool
+) -> None:
     """Say how SUSPECT is related to ORIGINAL: which rows, which columns, what was done. No vault needed."""
     from dataguard.investigate import compare
 
-    options.note(f"comparing {original} with {suspect}", quiet=quiet or as_json)
-    result = compare(options.input_path(original), options.input_path(suspect), alpha=alpha)
+    silent = quiet or as_json
+    options.note(f"comparing {options.named(original)} with {options.named(suspect)}", quiet=silent)
+    with progress.budget(memory, silent=silent) as budget:
+        result = compare(
+            options.input_path(original), options.input_path(suspect), alpha=alpha, budget=budget
+        )
     document = result.to_dict()
     if as_json:
         options.print_json(document)
@@ -38,8 +45,9 @@ def show(document: dict[str, Any]) -> None:
     """Print a comparison for people."""
     rows = document["rows"]
     options.say(f"relation: {document['relation']}")
+    drawn = "" if rows["examined"] == rows["suspect"] else f", drawn from {rows['suspect']:,},"
     options.say(
-        f"{rows['matched']:,} of {rows['suspect']:,} suspect rows correspond to rows of the original "
+        f"{rows['matched']:,} of {rows['examined']:,} suspect rows{drawn} correspond to rows of the original "
         f"({rows['original']:,} rows)"
     )
     for key, what in (("containment_original", "of the original is in the suspect"),

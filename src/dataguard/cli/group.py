@@ -18,6 +18,8 @@ COMMANDS = {
     "report": "Write the evidence bundle of a suspect.",
     "verify": "Re-check every number of a bundle, offline.",
     "ledger": "Show, sign, check or export the ledger.",
+    "vault": "Back up, restore, check or lock the vault.",
+    "key": "Let new keys take over.",
     "demo": "Watch all of it on bundled real data.",
 }
 """Command name -> one line of help; each lives in ``dataguard.cli.<name>.command``."""

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from dataguard.cli import options
+from dataguard.budget import Budget
+from dataguard.cli import options, progress
 from dataguard.errors import UsageError
 
 __all__ = ["command", "distortion_rows"]
@@ -45,11 +46,12 @@ def _number(value: float | None, digits: int) -> str:
 @click.option("--expires", metavar="DATE", help="End of the permission, YYYY-MM-DD.")
 @options.vault_option
 @options.json_option
+@progress.memory_option
 @options.quiet_option
 @options.force_option
 def command(
     name: str, recipient: str, out: str, profile: str, terms: str | None, expires: str | None,
-    vault: str | None, as_json: bool, quiet: bool, force: bool,
+    vault: str | None, as_json: bool, memory: str | None, quiet: bool, force: bool,
 ) -> None:  # fmt: skip
     """Write a marked export of NAME (a registered dataset, or a file) for one recipient.
 
@@ -60,11 +62,12 @@ def command(
 
     del profile  # one law so far; the export records it
     check_target(Path(out), force)
-    with _vault_for(name, vault) as opened:
-        dataset = _registered(opened, name)
-        options.note(f"marking {dataset} for {recipient}", quiet=quiet or as_json)
+    silent = quiet or as_json
+    with _vault_for(name, vault) as opened, progress.budget(memory, silent=silent) as budget:
+        dataset = _registered(opened, name, budget)
+        options.note(f"marking {dataset} for {recipient}", quiet=silent)
         done = opened.protect(
-            dataset, recipient=recipient, out=out, force=force, terms=terms, expires=expires
+            dataset, recipient=recipient, out=out, force=force, terms=terms, expires=expires, budget=budget
         )
     document = done.to_dict()
     if as_json:
@@ -87,25 +90,45 @@ def _vault_for(name: str, given: str | None) -> Any:
     from dataguard.vault import Vault
 
     folder = options.vault_folder(given)
-    if not (folder / "vault.json").exists() and Path(name).is_file():
+    if not (folder / "vault.json").exists() and _is_data(name):
         from dataguard.formats.source import open_source
 
         open_source(name)  # a file that cannot be read must not leave a vault behind
         options.note(f"made a new vault in {folder}: back it up")
         return Vault.create(folder)
-    return Vault.open(folder)
+    return Vault.open(folder, passphrase=options.passphrase)
 
 
-def _registered(opened: Any, name: str) -> str:
+def _is_data(name: str) -> bool:
+    """Whether what stands in a dataset's place is a file, a folder, a part of a file, or a URI."""
+    from dataguard.formats.source import split_part
+
+    return "://" in name or split_part(Path(name))[0].exists()
+
+
+def _stem(name: str) -> str:
+    """Return the name a file or table is registered under; of a URI, nothing that could be a secret."""
+    from urllib.parse import urlsplit
+
+    from dataguard.formats.source import PART, split_part
+
+    if "://" not in name:
+        return split_part(Path(name))[0].name.split(".")[0]
+    place, _, part = name.partition(PART)
+    return part or urlsplit(place).path.rpartition("/")[2].split(".")[0]
+
+
+def _registered(opened: Any, name: str, budget: Budget) -> str:
     """Return the dataset's name; a file not registered yet is registered under its stem."""
-    if opened.is_registered(name) or not Path(name).is_file():
+    if opened.is_registered(name) or not _is_data(name):
         return name
-    stem = Path(name).name.split(".")[0]
+    stem = _stem(name)
     if not opened.is_registered(stem):
-        opened.register(name, name=stem)
-        options.note(f"registered {name} as {stem!r}")
+        opened.register(name, name=stem, budget=budget)
+        options.note(f"registered {options.named(name)} as {stem!r}")
         return stem
     raise UsageError(
-        f"a dataset {stem!r} is registered already", where=name,
-        remedy=f"protect it by name, or register this file as its new version: dataguard register {name} --name {stem}",
+        f"a dataset {stem!r} is registered already", where=options.named(name),
+        remedy="protect it by name, or register this file as its new version: dataguard register "
+        f"{options.named(name)} --name {stem}",
     )  # fmt: skip

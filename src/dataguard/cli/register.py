@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from dataguard.cli import options
+from dataguard.cli import options, progress
 from dataguard.errors import UsageError
 
 __all__ = ["command", "parse_tolerance"]
@@ -47,18 +47,26 @@ def parse_tolerance(pairs: tuple[str, ...]) -> dict[str, float]:
 )
 @options.vault_option
 @options.json_option
+@progress.memory_option
 @options.quiet_option
 def command(
     data: str, name: str, kind: str | None, no_keep: bool, protect_columns: str, tolerance: tuple[str, ...],
-    vault: str | None, as_json: bool, quiet: bool,
+    vault: str | None, as_json: bool, memory: str | None, quiet: bool,
 ) -> None:  # fmt: skip
     """Register DATA as an original: fingerprint, reference copy, commitment in the ledger."""
     columns = [c.strip() for c in protect_columns.split(",") if c.strip()]
-    with options.open_vault(vault) as opened:
-        options.note(f"reading {data}", quiet=quiet or as_json)
+    silent = quiet or as_json
+    if no_keep and data == "-":
+        raise UsageError(
+            "stdin is gone once it is read",
+            where="-",
+            remedy="leave --no-keep out, or save it to a file first",
+        )
+    with options.open_vault(vault) as opened, progress.budget(memory, silent=silent) as budget:
+        options.note(f"reading {options.named(data)}", quiet=silent)
         done = opened.register(
             options.input_path(data), name=name, kind=kind, keep=not no_keep,
-            protect_columns=columns, tolerance=parse_tolerance(tolerance),
+            protect_columns=columns, tolerance=parse_tolerance(tolerance), budget=budget,
         )  # fmt: skip
     if as_json:
         options.print_json(done.to_dict())

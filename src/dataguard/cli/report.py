@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from dataguard.cli import options
+from dataguard.cli import options, progress
 
 __all__ = ["command"]
 
@@ -17,17 +17,19 @@ __all__ = ["command"]
               help="Family-wise error, as in trace.")  # fmt: skip
 @options.vault_option
 @options.json_option
+@progress.memory_option
 @options.quiet_option
 @options.force_option
 def command(
     suspect: str, dataset: str | None, out: str, alpha: float,
-    vault: str | None, as_json: bool, quiet: bool, force: bool,
+    vault: str | None, as_json: bool, memory: str | None, quiet: bool, force: bool,
 ) -> None:  # fmt: skip
     """Trace SUSPECT and write a signed evidence bundle (report.html, report.json, ...), status DRAFT."""
-    with options.open_vault(vault) as opened:
-        options.note(f"tracing {suspect} and writing {out}", quiet=quiet or as_json)
+    silent = quiet or as_json
+    with options.open_vault(vault) as opened, progress.budget(memory, silent=silent) as budget:
+        options.note(f"tracing {options.named(suspect)} and writing {out}", quiet=silent)
         written = opened.report(
-            options.input_path(suspect), out=out, dataset=dataset, alpha=alpha, force=force
+            options.input_path(suspect), out=out, dataset=dataset, alpha=alpha, force=force, budget=budget
         )
     if as_json:
         options.print_json(written.to_dict())

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
-from dataguard.cli import options
+from dataguard.cli import options, progress
 
 __all__ = ["command"]
 
@@ -17,20 +15,27 @@ __all__ = ["command"]
               help="Error per file over all registered datasets.")  # fmt: skip
 @options.vault_option
 @options.json_option
+@progress.memory_option
 @options.quiet_option
 @options.exit_zero_option
 def command(
-    paths: tuple[str, ...], alpha: float, vault: str | None, as_json: bool, quiet: bool, exit_zero: bool
+    paths: tuple[str, ...],
+    alpha: float,
+    vault: str | None,
+    as_json: bool,
+    memory: str | None,
+    quiet: bool,
+    exit_zero: bool,
 ) -> None:
     """Say which registered datasets occur in which files (folders are searched)."""
     matched = unread = read = 0
-    with options.open_vault(vault) as opened:
-        for result in opened.scan(paths, alpha=alpha):
+    with options.open_vault(vault) as opened, progress.budget(memory, silent=quiet or as_json) as budget:
+        for result in opened.scan(paths, alpha=alpha, budget=budget):
             matched += bool(result.matches)
             unread += bool(result.skipped)
             read += not result.skipped
             if as_json:
-                click.echo(json.dumps(result.to_dict(), ensure_ascii=False, allow_nan=False))
+                options.print_json_line(result.to_dict())
             elif result.skipped:
                 options.note(f"not read: {result.skipped}", quiet=quiet)
             for match in () if as_json else result.matches:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from dataguard.cli import options
+from dataguard.cli import options, progress
 
 __all__ = ["command", "show"]
 
@@ -18,6 +18,7 @@ __all__ = ["command", "show"]
               help="Family-wise error over all recipients and all runs on the dataset.")  # fmt: skip
 @options.vault_option
 @options.json_option
+@progress.memory_option
 @options.quiet_option
 @options.exit_zero_option
 def command(
@@ -26,13 +27,15 @@ def command(
     alpha: float,
     vault: str | None,
     as_json: bool,
+    memory: str | None,
     quiet: bool,
     exit_zero: bool,
 ) -> None:
     """Say whose copy SUSPECT corresponds to, with a bound on the chance of naming a copy wrongly."""
-    with options.open_vault(vault) as opened:
-        options.note(f"tracing {suspect}", quiet=quiet or as_json)
-        result = opened.trace(options.input_path(suspect), dataset=dataset, alpha=alpha)
+    silent = quiet or as_json
+    with options.open_vault(vault) as opened, progress.budget(memory, silent=silent) as budget:
+        options.note(f"tracing {options.named(suspect)}", quiet=silent)
+        result = opened.trace(options.input_path(suspect), dataset=dataset, alpha=alpha, budget=budget)
     if as_json:
         options.print_json(result.to_dict())
     else:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dataguard import dsse, merkle
+from dataguard import dsse, merkle, succession
 from dataguard.canonical import LEAF_VERSION, canonical_json, check_headers, check_opening, parse_json
 from dataguard.errors import EvidenceError
 from dataguard.evidence.case import LedgerView
@@ -23,6 +23,7 @@ __all__ = [
     "Entry",
     "count_keys",
     "count_runs",
+    "current_key",
     "open_entries",
     "read_chain",
     "write_ledger",
@@ -31,6 +32,7 @@ __all__ = [
 LEDGER_SCHEMA = "dataguard.ledger-view/1"
 CHECKPOINT_TYPE = "application/vnd.dataguard.checkpoint.v1+json"
 """DSSE payload type of a signed tree head, as the ledger writes it (docs/formats.md)."""
+_ROTATED = succession.ENTRY
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +69,15 @@ class Chain:
         Hex.
     time : str
         Of the checkpoint, by the signer's clock.
+    rotations : int
+        How often the signing key was replaced before.
     """
 
     headers: tuple[Mapping[str, Any], ...]
     leaves: tuple[bytes, ...]
     root: str
     time: str
+    rotations: int
 
 
 def write_ledger(view: LedgerView) -> dict[str, Any]:
@@ -104,7 +109,8 @@ def read_chain(ledger: Node, public_key: bytes) -> Chain:
     Raises
     ------
     EvidenceError
-        Malformed headers, a bad signature, or a root or size that differs.
+        Malformed headers, a bad signature, a root or size that differs, or rotations of the signing key
+        that the headers do not hold or that do not lead to `public_key`.
     """
     if ledger["schema"].text() != LEDGER_SCHEMA:
         raise ledger.fail(f"not of schema {LEDGER_SCHEMA}")
@@ -120,7 +126,35 @@ def read_chain(ledger: Node, public_key: bytes) -> Chain:
         raise ledger.fail(f"{len(headers)} headers under a checkpoint of {size} entries")
     if signed["root"].text() != root:
         raise ledger.fail("the headers do not hash to the root of the checkpoint")
-    return Chain(headers, leaves, root, signed["time"].text())
+    links = _links(signed)
+    held = tuple((h["seq"], leaf) for h, leaf in zip(headers, leaves, strict=True) if h["type"] == _ROTATED)
+    if held != tuple((link.seq, link.leaf_hash) for link in links):
+        raise checkpoint.fail("key rotations are not those of the ledger")
+    if links and links[-1].new != public_key:
+        raise checkpoint.fail("key rotations lead to another key than the one that signed")
+    return Chain(headers, leaves, root, signed["time"].text(), len(links))
+
+
+def current_key(ledger: Node, known: bytes) -> bytes:
+    """Return the key that `known` has handed over to, by the signatures in the checkpoint, else `known`.
+
+    The hand-overs are signed, the checkpoint is not checked here: that is `read_chain`'s.
+
+    Raises
+    ------
+    EvidenceError
+        Not a checkpoint, or a hand-over without a valid signature.
+    """
+    checkpoint = ledger["checkpoint"]
+    payload = dsse.from_json(canonical_json(checkpoint.mapping()), where=checkpoint.where).payload
+    return succession.follow(
+        _links(Node(parse_json(payload, where=checkpoint.where), checkpoint.where)), known
+    )
+
+
+def _links(signed: Node) -> tuple[succession.Link, ...]:
+    listed = signed.get("rotations")
+    return () if listed is None else succession.read_links(listed.sequence(), signed["origin"].text())
 
 
 def open_entries(ledger: Node, chain: Chain) -> tuple[Entry, ...]:

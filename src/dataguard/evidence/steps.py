@@ -5,6 +5,7 @@ Each returns one line about what it found, or raises the error that says what is
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterator
 from functools import cached_property
@@ -125,8 +126,13 @@ class Desk:
 
     @cached_property
     def key(self) -> bytes:
-        """The public key in use, raw."""
-        return self.pinned if self.pinned is not None else self.statement["signer"]["public_key"].hex(32)
+        """The public key in use, raw: the one given, or the one it has handed over to (checked in step 3)."""
+        if self.pinned is None:
+            return self.statement["signer"]["public_key"].hex(32)
+        with contextlib.suppress(EvidenceError):
+            if self.statement["signer"]["public_key"].hex(32) != self.pinned:
+                return chain.current_key(self.ledger, self.pinned)
+        return self.pinned
 
     @property
     def key_id(self) -> str:
@@ -204,7 +210,8 @@ def step_ledger(desk: Desk) -> str:
     if desk.facts.ledger_size != len(desk.chain.headers):
         raise desk.statement["ledger"].fail("size differs from the checkpoint")
     root, time = desk.chain.root[:16], desk.chain.time[:40]
-    return f"{len(desk.chain.headers)} entries, root {root}, checkpoint of {time}"
+    rotated = f", signing key {desk.chain.rotations + 1} of this ledger" if desk.chain.rotations else ""
+    return f"{len(desk.chain.headers)} entries, root {root}, checkpoint of {time}{rotated}"
 
 
 def step_entries(desk: Desk) -> str:

@@ -19,7 +19,7 @@ from dataguard.carrier import ColumnMatch
 from dataguard.fingerprints.profiles import ColumnProfile, profile_column
 from dataguard.values import CanonicalTable, mix64
 
-__all__ = ["Proposal", "fold_name", "match_columns", "propose_columns", "refine_columns"]
+__all__ = ["Proposal", "fold_name", "match_columns", "propose_columns", "refine_columns", "sampled_values"]
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
@@ -144,7 +144,7 @@ class _Tally:
         gain, weighted, containment = np.zeros(shape), np.zeros(shape), np.zeros(shape)
         cells, empty = np.zeros(shape[0], np.int64), np.zeros(shape[0], bool)
         for s, column in enumerate(suspect.columns):
-            values, counts = _sampled_values(column.key)
+            values, counts = sampled_values(column.key)
             share = np.stack([_shares(p, values) for p in profiles])
             present = values != 0
             empty[s] = not present.any()
@@ -162,7 +162,8 @@ class _Tally:
         return cls(gain, weighted, containment, bonus, cells, empty)
 
 
-def _sampled_values(keys: U64) -> tuple[U64, I64]:
+def sampled_values(keys: U64) -> tuple[U64, I64]:
+    """Return the distinct cell keys of a column that are looked up, and how often each occurs."""
     values, counts = np.unique(keys, return_counts=True)
     if len(values) > _VALUES:
         keep = np.argsort(mix64(values), kind="stable")[:_VALUES]

@@ -22,7 +22,20 @@ from dataguard.fingerprints.profiles import ColumnProfile, profile_column
 from dataguard.model import Finding, Relation, Shown, plain
 from dataguard.values import CanonicalTable, mix64
 
-__all__ = ["WITHIN", "Change", "ColumnComparison", "Comparison", "Containment", "RowCounts", "compare"]
+__all__ = [
+    "WITHIN",
+    "Change",
+    "ColumnComparison",
+    "Comparison",
+    "Containment",
+    "RowCounts",
+    "column_changes",
+    "compare",
+    "containments",
+    "relation_of",
+    "summed_up",
+    "table_changes",
+]
 
 B = NDArray[np.bool_]
 F64 = NDArray[np.float64]
@@ -84,10 +97,11 @@ class Containment:
 
 @dataclass(frozen=True, slots=True)
 class RowCounts:
-    """Rows of both tables, and suspect rows matched to an original row."""
+    """Rows of both tables, suspect rows that were looked for, and those matched to an original row."""
 
     original: int
     suspect: int
+    examined: int
     matched: int
 
 
@@ -180,30 +194,34 @@ def compare(
     profiles = [profile_column(c) for c in original.columns]
     findings = _findings(profiles, suspect, alignment)
     worst = max(findings, key=lambda f: f.log10_p or 0.0, default=None)
-    columns = tuple(_column(original, suspect, profiles, alignment, c) for c in alignment.columns)
+    columns = tuple(column_changes(original, suspect, profiles, alignment, c) for c in alignment.columns)
     altered = any(change.kind == "near-values" for c in columns for change in c.changes)
-    in_original, in_suspect = _containments(original, suspect, alignment, altered=altered)
+    in_original, in_suspect = containments(original, suspect, alignment, altered=altered)
     same = _identical(original, suspect)
     if same:
         relation = Relation.IDENTICAL
         in_original = in_suspect = Containment(1.0, 1.0, 1.0, exact=True)
     else:
         # For the relation a row that was not found counts as foreign: nothing is claimed for it.
-        strict = _containments(original, suspect, alignment, altered=False)
-        relation = _relation(original, suspect, alignment, *strict, worst, alpha)
+        strict = containments(original, suspect, alignment, altered=False)
+        relation = relation_of(original, suspect, alignment, *strict, worst, alpha)
     return Comparison(
         relation,
-        _table_changes(original, suspect, alignment, relation, in_suspect),
+        table_changes(original, suspect, alignment, relation, in_suspect),
         in_original,
         in_suspect,
-        RowCounts(original.rows, suspect.rows, len(alignment.suspect_row)),
+        RowCounts(original.rows, suspect.rows, suspect.rows, len(alignment.suspect_row)),
         columns,
-        worst.log10_p if worst else None,
-        worst.null_hypothesis
-        if worst
-        else "not computed: fewer than two columns that vary, or no rows, in common",
+        *summed_up(worst),
         findings,
     )
+
+
+def summed_up(worst: Finding | None) -> tuple[float | None, str]:
+    """Return log10 p and null hypothesis of the worse finding."""
+    if worst is None:
+        return None, "not computed: fewer than two columns that vary, or no rows, in common"
+    return worst.log10_p, worst.null_hypothesis
 
 
 def _findings(
@@ -228,7 +246,7 @@ def _identical(original: CanonicalTable, suspect: CanonicalTable) -> bool:
     )
 
 
-def _relation(
+def relation_of(
     original: CanonicalTable,
     suspect: CanonicalTable,
     alignment: Alignment,
@@ -237,6 +255,7 @@ def _relation(
     worst: Finding | None,
     alpha: float,
 ) -> Relation:
+    """Return the relation that the containments and the worse finding allow to state."""
     if worst is not None and worst.log10_p is not None and worst.log10_p <= math.log10(alpha):
         within, covers = in_suspect.is_whole, in_original.is_whole
         if within:
@@ -257,7 +276,7 @@ def _row_hashes(table: CanonicalTable, positions: Sequence[int]) -> U64:
     return h
 
 
-def _containments(
+def containments(
     original: CanonicalTable, suspect: CanonicalTable, alignment: Alignment, *, altered: bool
 ) -> tuple[Containment, Containment]:
     """Share of the original's rows found in the suspect, and of the suspect's in the original.
@@ -299,13 +318,14 @@ def _containment(found: int, twins: int, unsure: int, rows: int) -> Containment:
 # --- what was done ---------------------------------------------------------------------------------
 
 
-def _table_changes(
+def table_changes(
     original: CanonicalTable,
     suspect: CanonicalTable,
     alignment: Alignment,
     relation: Relation,
     in_suspect: Containment,
 ) -> tuple[Change, ...]:
+    """Return what was done to the table as a whole."""
     if relation is Relation.IDENTICAL or not alignment.columns:
         return ()
     changes = []
@@ -336,13 +356,14 @@ def _neighbours(columns: Sequence[ColumnMatch]) -> list[tuple[ColumnMatch, Colum
     return list(itertools.pairwise(ordered))
 
 
-def _column(
+def column_changes(
     original: CanonicalTable,
     suspect: CanonicalTable,
     profiles: Sequence[ColumnProfile],
     alignment: Alignment,
     match: ColumnMatch,
 ) -> ColumnComparison:
+    """Return what was done to one column."""
     names = original.names[match.original], suspect.names[match.suspect]
     rows = len(alignment.suspect_row)
     if rows == 0:

@@ -22,20 +22,27 @@ from dataguard.model import Finding
 from dataguard.stats import round_up
 from dataguard.values import CanonicalTable, mix64
 
-__all__ = ["other_rows", "random_pairing"]
+__all__ = ["PAIRED", "TESTED", "Halves", "by_hash", "halves", "other_rows", "random_pairing"]
 
 I64 = NDArray[np.int64]
 U64 = NDArray[np.uint64]
 
-_TESTED = 2000
+TESTED = 2000
 """Suspect rows and control rows of the first contrast, at most."""
 
-_PAIRED = 1500
+PAIRED = 1500
 """Suspect rows of the second contrast, at most: all pairs are compared."""
 
 
+Halves = tuple[list[ColumnMatch], list[ColumnMatch]]
+"""The columns by which rows are looked up, and those whose agreement is counted."""
+
+
 def other_rows(
-    profiles: Sequence[ColumnProfile], suspect: CanonicalTable, columns: Sequence[ColumnMatch]
+    profiles: Sequence[ColumnProfile],
+    suspect: CanonicalTable,
+    columns: Sequence[ColumnMatch],
+    pool: I64 | None = None,
 ) -> Finding | None:
     """Test the suspect's rows against "same source, other rows".
 
@@ -50,6 +57,8 @@ def other_rows(
         Of all columns of the original.
     suspect : CanonicalTable
     columns : sequence of ColumnMatch
+    pool : (k,) int64, optional
+        Control rows, where not every original row will do (see :class:`Sides`).
 
     Returns
     -------
@@ -59,13 +68,13 @@ def other_rows(
     first, _ = distinct_rows(suspect, columns)
     if len(columns) < 2 or len(first) < 2 or profiles[0].rows < 2:
         return None
-    first = _by_hash(suspect, columns, first)[: 2 * _TESTED]
-    sides = make_sides(profiles, suspect, columns)
+    first = by_hash(suspect, columns, first)[: 2 * TESTED]
+    sides = replace(make_sides(profiles, suspect, columns), pool=pool)
     linkage, _ = fit_linkage(sides.take(first[1::2]))
     linkage = replace(linkage, cutoff=max(linkage.cutoff, linkage.strict))
     tested = sides.take(first[::2])
-    rows = profiles[0].rows
-    controls = control_rows(sides, _TESTED, min(CONTROLS, rows // 2))
+    rows = profiles[0].rows if pool is None else len(pool)
+    controls = control_rows(sides, TESTED, min(CONTROLS, rows // 2))
     both = join_sides(tested, sides.controls(controls))
     found = match_rows(both, linkage, np.concatenate([np.full(tested.rows, -1, np.int64), controls]))
     hit = found.original >= 0
@@ -85,7 +94,10 @@ def other_rows(
 
 
 def random_pairing(
-    profiles: Sequence[ColumnProfile], suspect: CanonicalTable, columns: Sequence[ColumnMatch]
+    profiles: Sequence[ColumnProfile],
+    suspect: CanonicalTable,
+    columns: Sequence[ColumnMatch],
+    split: Halves | None = None,
 ) -> Finding | None:
     """Test the suspect's rows against "the two halves of its columns are paired at random".
 
@@ -100,18 +112,20 @@ def random_pairing(
     suspect : CanonicalTable
     columns : sequence of ColumnMatch
         Those that were settled by aligned rows are left out: they have seen the pairing.
+    split : Halves, optional
+        The two halves, where they were chosen before the original's rows were gathered.
 
     Returns
     -------
     Finding or None
         None with fewer than two columns that vary, or without rows.
     """
-    left, right = _halves(profiles, columns)
+    left, right = halves(profiles, columns) if split is None else split
     if not right or suspect.rows == 0:
         return None
     # Chosen by the first half alone, so that the second stays free to be paired anew.
     first, _ = distinct_rows(suspect, left)
-    first = _by_hash(suspect, left, first)[:_PAIRED]
+    first = by_hash(suspect, left, first)[:PAIRED]
     keys = make_sides(profiles, suspect, left).take(first)
     _, found = fit_linkage(keys)
     own = np.flatnonzero(found.original >= 0)
@@ -136,9 +150,7 @@ def _count(values: Sides, original: I64, own: I64) -> tuple[int, int]:
     return int(totals[0]), int(totals[1])
 
 
-def _halves(
-    profiles: Sequence[ColumnProfile], columns: Sequence[ColumnMatch]
-) -> tuple[list[ColumnMatch], list[ColumnMatch]]:
+def halves(profiles: Sequence[ColumnProfile], columns: Sequence[ColumnMatch]) -> Halves:
     """Deal the columns out in order of entropy, so that both halves are informative.
 
     Columns of less than a bit are used only where there are few others: rows agree in most
@@ -151,7 +163,7 @@ def _halves(
     return free[::2], free[1::2]
 
 
-def _by_hash(suspect: CanonicalTable, columns: Sequence[ColumnMatch], rows: I64) -> I64:
+def by_hash(suspect: CanonicalTable, columns: Sequence[ColumnMatch], rows: I64) -> I64:
     """Order some rows by a public hash of their cells: the same rows in any file order."""
     h = np.zeros(len(rows), np.uint64)
     for c in columns:

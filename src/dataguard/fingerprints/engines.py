@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from dataguard.carrier import Engines
 from dataguard.fingerprints.compare import compare
+from dataguard.fingerprints.gather import candidates
 from dataguard.fingerprints.rows import align
+from dataguard.fingerprints.sampled import compare_sampled
 from dataguard.fingerprints.sketch import sketch_table
 
 __all__ = ["default_engines"]
 
 
 def default_engines() -> Engines:
-    """Return the engines of this package: alignment, comparison, sketching."""
-    return Engines(align=align, compare=compare, sketch=sketch_table)
+    """Return the engines of this package: alignment, comparison, sketching, and those for large tables."""
+    return Engines(
+        align=align,
+        compare=compare,
+        sketch=sketch_table,
+        gather=candidates,
+        compare_large=compare_sampled,
+    )

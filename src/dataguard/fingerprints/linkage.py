@@ -22,13 +22,17 @@ from dataguard.values import mix64
 
 __all__ = [
     "CONTROLS",
+    "FEW_LOOKUPS",
     "FIT_ROWS",
+    "LOOKUPS",
     "Linkage",
     "RowMatch",
+    "compare_pairs",
     "control_rows",
     "fit_linkage",
     "match_rows",
     "plain_linkage",
+    "weigh",
 ]
 
 B = NDArray[np.bool_]
@@ -135,6 +139,8 @@ def plain_linkage(sides: Sides) -> Linkage:
 
 def control_rows(sides: Sides, count: int, skip: int = 0) -> I64:
     """Return `count` original rows, the same for every suspect, spread pseudo-randomly; `skip` that many first."""
+    if sides.pool is not None:
+        return sides.pool[skip : skip + count]
     n = sides.original.shape[1]
     step = int(mix64(np.array([n], np.uint64))[0] % np.uint64(max(1, n)))
     while math.gcd(step, n) != 1:
@@ -167,7 +173,7 @@ def fit_linkage(sides: Sides, limit: int = LOOKUPS) -> tuple[Linkage, RowMatch]:
     candidates = plan_lookups(sides, linkage.shares, limit).search(
         both, np.concatenate([np.full(m, -1, np.int64), controls])
     )
-    levels = _compare(both, candidates)
+    levels = compare_pairs(both, candidates)
     for _ in range(_FIT_ROUNDS):
         ranked = _rank(both, linkage.shares, candidates, levels)
         linkage = _update(sides, linkage, ranked, m)
@@ -203,13 +209,13 @@ def _match_chunk(
     rows = np.arange(start, min(start + _CHUNK, sides.rows))
     part = sides.take(rows)
     candidates = lookups.search(part, None if exclude is None else exclude[rows])
-    return _decide(_rank(part, linkage.shares, candidates, _compare(part, candidates)), linkage)
+    return _decide(_rank(part, linkage.shares, candidates, compare_pairs(part, candidates)), linkage)
 
 
 # --- weights ---------------------------------------------------------------------------------------
 
 
-def _weights(sides: Sides, shares: F64) -> I32:
+def weigh(sides: Sides, shares: F64) -> I32:
     """(C, 4, m) int32: log of share / chance for each level, in 1/1024 nat.
 
     Chance is the share of original rows that would agree so with this very cell: agreement in
@@ -229,7 +235,7 @@ def _weights(sides: Sides, shares: F64) -> I32:
     return out
 
 
-def _compare(sides: Sides, candidates: Candidates) -> U8:
+def compare_pairs(sides: Sides, candidates: Candidates) -> U8:
     """Return the levels (p, C) of all candidate pairs."""
     from dataguard.fingerprints._kernels import pair_levels
 
@@ -249,7 +255,7 @@ def _rank(sides: Sides, shares: F64, candidates: Candidates, levels: U8) -> _Ran
     if len(pairs) == 0:
         none = np.zeros(m, np.bool_)
         return _Ranked(np.full(m, -1, np.int64), np.full((m, len(sides.tau)), FAR, np.uint8), none, none)
-    weights = _weights(sides, shares)
+    weights = weigh(sides, shares)
     score, best = np.empty(len(pairs), np.int64), np.empty(m, np.int64)
     pair_scores(pairs, levels, weights, score)
     best_pairs(pairs, score, best)

@@ -7,7 +7,7 @@ number kept, so that what was not looked at still counts as a rival.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +70,10 @@ class Lookups:
     fine: I64
     subsets: tuple[I64, ...]
 
+    def over(self, sides: Sides) -> Lookups:
+        """Return the same look-ups over other rows of the original."""
+        return replace(self, original=_with_grids(sides, self.fine))
+
     def search(self, sides: Sides, exclude: I64 | None = None) -> Candidates:
         """Return the candidates for the suspect rows of `sides`.
 
@@ -97,7 +101,7 @@ class Lookups:
         return Candidates(np.ascontiguousarray(pairs), tuple(dropped))
 
 
-def plan_lookups(sides: Sides, shares: F64, limit: int) -> Lookups:
+def plan_lookups(sides: Sides, shares: F64, limit: int, rows: int | None = None) -> Lookups:
     """Return the look-ups that find most true rows.
 
     Parameters
@@ -108,17 +112,23 @@ def plan_lookups(sides: Sides, shares: F64, limit: int) -> Lookups:
         Expected shares of equal, close, near and far cells.
     limit : int
         Look-ups at most.
+    rows : int, optional
+        Rows of the original, where `sides` holds a sample of them.
     """
     fine = np.flatnonzero(sides.tau >= 0)
-    original = np.concatenate([sides.original, *(_original_grid(sides, int(c)) for c in fine)])
+    original = _with_grids(sides, fine)
     sample = np.ascontiguousarray(original[:, sample_rows(original.shape[1])])
     # A distance d keeps both values in one grid cell with probability 1 - d / (2 tau).
     kept = shares[fine] @ np.array([1.0, 0.87, 0.62, 0.0])
     survive = np.clip(np.concatenate([shares[:, 0], np.repeat(kept, 2)]), 0.02, 0.999)
     entropy = np.concatenate([sides.entropy, [_sample_entropy(r) for r in sample[len(sides.tau) :]]])
     steady = np.flatnonzero((shares[:, 0] >= _STEADY) & (sides.entropy > 0))
-    subsets = draw_subsets(sample, entropy, survive, original.shape[1], _RIVALS, limit)
+    subsets = draw_subsets(sample, entropy, survive, rows or original.shape[1], _RIVALS, limit)
     return Lookups(original, fine, (steady, *subsets))
+
+
+def _with_grids(sides: Sides, fine: I64) -> U32:
+    return np.concatenate([sides.original, *(_original_grid(sides, int(c)) for c in fine)])
 
 
 def _sample_entropy(ids: U32) -> float:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,13 +30,15 @@ _PROBE_ROWS, _PROBE_LOOKUPS = 512, 32
 """Suspect rows, and look-ups for each, of the first look that settles the columns."""
 
 
-def align(original: CanonicalTable, suspect: CanonicalTable) -> Alignment:
+def align(original: CanonicalTable, suspect: CanonicalTable, pool: I64 | None = None) -> Alignment:
     """Return which suspect column and row is which original column and row.
 
     Parameters
     ----------
     original, suspect : CanonicalTable
         Up to 2**31 - 1 rows each.
+    pool : (k,) int64, optional
+        Original rows that serve as controls; any by default.
 
     Returns
     -------
@@ -51,7 +54,7 @@ def align(original: CanonicalTable, suspect: CanonicalTable) -> Alignment:
     start = proposal.sure if _identify(proposal.sure, profiles, original.rows) else columns
     columns = _settle(original, suspect, profiles, start, columns)
     first, which = distinct_rows(suspect, columns)
-    sides = make_sides(profiles, suspect, columns).take(first)
+    sides = replace(make_sides(profiles, suspect, columns), pool=pool).take(first)
     linkage, found = fit_linkage(sides)
     if sides.rows > FIT_ROWS:
         found = match_rows(sides, linkage)

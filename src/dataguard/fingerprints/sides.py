@@ -43,6 +43,9 @@ class Sides:
     offsets : (C,) int64
     tau : (C,) float64
         Largest distance of near values, -1 where only equality counts.
+    pool : (k,) int64 or None
+        The original rows that serve as controls, where not every row will do: in candidates gathered
+        from a large table these are the rows whose own candidates were gathered too.
     """
 
     profiles: tuple[ColumnProfile, ...]
@@ -52,6 +55,7 @@ class Sides:
     table: F64
     offsets: I64
     tau: F64
+    pool: I64 | None = None
 
     @property
     def rows(self) -> int:
@@ -81,6 +85,7 @@ class Sides:
             self.table,
             self.offsets[columns],
             self.tau[columns],
+            self.pool,
         )
 
     def controls(self, rows: I64) -> Sides:

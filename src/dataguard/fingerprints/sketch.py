@@ -11,6 +11,7 @@ length and UTF-8 name, uint8 kind, uint64 distinct values, uint16 count, count x
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +20,16 @@ from numpy.typing import NDArray
 from dataguard.errors import DecodeError, SchemeMismatch
 from dataguard.values import CanonicalTable, mix64
 
-__all__ = ["KEEP", "SCHEME", "ColumnSketch", "TableSketch", "overlap", "parse_sketch", "sketch_table"]
+__all__ = [
+    "KEEP",
+    "SCHEME",
+    "ColumnSketch",
+    "TableSketch",
+    "merge_sketches",
+    "overlap",
+    "parse_sketch",
+    "sketch_table",
+]
 
 U64 = NDArray[np.uint64]
 
@@ -75,17 +85,56 @@ class TableSketch:
 
 def sketch_table(table: CanonicalTable) -> bytes:
     """Return the sketch of a table; the same for any order of its rows."""
-    parts = [_HEAD.pack(SCHEME, VERSION, table.rows, len(table.columns))]
+    columns = []
     for name, column in zip(table.names, table.columns, strict=True):
-        label = name.encode()
         values = np.unique(column.key[column.key != 0])
         hashes = np.sort(mix64(values ^ _DOMAIN))[:SIZE]
-        parts += [_NAME.pack(len(label)), label]
-        parts += [
-            _COLUMN.pack(_KINDS.index(column.kind), len(values), len(hashes)),
-            hashes.astype("<u8").tobytes(),
+        columns.append(ColumnSketch(name, column.kind, len(values), hashes))
+    return _pack(TableSketch(table.rows, tuple(columns)))
+
+
+def merge_sketches(parts: Sequence[bytes]) -> bytes:
+    """Return the sketch of tables put one below the other; one part is returned as it is.
+
+    The hashes are those of a sketch of the whole, bit for bit. Where a column has more distinct
+    values than a sketch keeps, their number is estimated from the largest kept hash (k - 1) / U_k
+    (Bar-Yossef et al., "Counting distinct elements in a data stream", RANDOM 2002).
+
+    Parameters
+    ----------
+    parts : sequence of bytes
+        At least one; the same columns in the same order.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    tables = [parse_sketch(part) for part in parts]
+    columns = tuple(_merged(same) for same in zip(*(t.columns for t in tables), strict=True))
+    return _pack(TableSketch(sum(t.rows for t in tables), columns))
+
+
+def _merged(parts: Sequence[ColumnSketch]) -> ColumnSketch:
+    hashes = np.unique(np.concatenate([p.hashes for p in parts]))
+    distinct = len(hashes)
+    if max(p.distinct for p in parts) > SIZE or distinct > SIZE:
+        kept = hashes[:SIZE]
+        estimate = round((SIZE - 1) / ((float(kept[-1]) + 1) / 2.0**64))
+        distinct = max(SIZE, estimate, *(p.distinct for p in parts))
+        hashes = kept
+    kinds = {p.kind for p in parts} - {"empty"}
+    kind = kinds.pop() if len(kinds) == 1 else "text" if kinds else "empty"
+    return ColumnSketch(parts[0].name, kind, distinct, hashes)
+
+
+def _pack(sketch: TableSketch) -> bytes:
+    out = [_HEAD.pack(SCHEME, VERSION, sketch.rows, len(sketch.columns))]
+    for column in sketch.columns:
+        label = column.name.encode()
+        out += [_NAME.pack(len(label)), label]
+        out += [
+            _COLUMN.pack(_KINDS.index(column.kind), column.distinct, len(column.hashes)),
+            column.hashes.astype("<u8").tobytes(),
         ]
-    return b"".join(parts)
+    return b"".join(out)
 
 
 def parse_sketch(data: bytes) -> TableSketch:

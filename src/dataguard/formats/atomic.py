@@ -1,14 +1,19 @@
 """Outputs that appear whole or not at all.
 
 Everything is written beside its final place, synced to disk and then renamed; whatever
-ends the work early, KeyboardInterrupt included, takes the unfinished file with it.
+ends the work early, KeyboardInterrupt included, takes the unfinished file with it. What a
+killed process could not take along, the next write to the same place removes.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import hashlib
 import io
 import os
+import platform
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +21,9 @@ from pathlib import Path
 from dataguard.errors import UsageError
 
 __all__ = ["atomic_directory", "atomic_write", "sync_folder"]
+
+_LONGEST = 180
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @contextlib.contextmanager
@@ -41,16 +49,15 @@ def atomic_write(path: str | os.PathLike[str], *, force: bool = False) -> Iterat
         permission, no space).
     """
     target = Path(path)
-    _check_free(target, force)
     with _writing(target):
+        _check_free(target, force)
         temporary = _beside(target, lambda name: os.close(os.open(name, os.O_CREAT | os.O_EXCL, 0o644)))
         try:
             with temporary.open("w+b") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            _check_free(target, force)  # somebody may have been faster
-            temporary.replace(target)
+            _put(temporary, target, force)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
@@ -80,8 +87,8 @@ def atomic_directory(path: str | os.PathLike[str], *, force: bool = False) -> It
         As `atomic_write`; also when `path` is a file or a link.
     """
     target = Path(path)
-    _check_replaceable(target, force)
     with _writing(target):
+        _check_replaceable(target, force)
         temporary = _beside(target, lambda name: name.mkdir(0o755))
         aside = temporary.with_suffix(".old")
         try:
@@ -110,6 +117,22 @@ def _check_free(target: Path, force: bool) -> None:
         raise UsageError("already exists", where=str(target), remedy="pass --force to replace it")
 
 
+def _put(temporary: Path, target: Path, force: bool) -> None:
+    """Give the file its name; without `force` never over one that somebody was faster to put there."""
+    _check_free(target, force)
+    if not force:
+        try:
+            os.link(temporary, target)  # unlike a rename it refuses an existing name
+        except FileExistsError:
+            _check_free(target, force)
+        except OSError:  # a file system without hard links
+            pass
+        else:
+            temporary.unlink()
+            return
+    temporary.replace(target)
+
+
 def _check_replaceable(target: Path, force: bool) -> None:
     if not os.path.lexists(target):
         return
@@ -132,23 +155,73 @@ def _writing(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        beside = error.filename is None or Path(os.fsdecode(error.filename)).parent == target.parent
-        if not beside:
-            raise
-        raise UsageError(f"cannot be written ({error.strerror})", where=str(target)) from error
+        if error.filename is not None:
+            named = Path(os.fsdecode(error.filename))
+            inside = str(named).startswith(str(target.with_name(_stem(target))))
+            if named.parent != target.parent and not inside:
+                raise
+        raise UsageError(
+            f"cannot be written ({error.strerror or error})",
+            where=str(target),
+            remedy="free some space, or name another place" if error.errno in _FULL else "",
+        ) from error
 
 
 def _beside(target: Path, make: Callable[[Path], None]) -> Path:
     """Make a temporary file or folder beside `target` under the first free name."""
+    _sweep(target)
     attempt = 0
     while True:
-        temporary = target.with_name(f".{target.name}.{os.getpid()}-{attempt}.part")
+        temporary = target.with_name(f"{_stem(target)}{os.getpid()}-{attempt}.part")
         try:
             make(temporary)
         except FileExistsError:
             attempt += 1
         else:
             return temporary
+
+
+def _stem(target: Path) -> str:
+    """Start of all temporary names for `target`: ``.NAME.HOST-``, so that process ids mean something."""
+    host = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+    name = target.name
+    if len(os.fsencode(name)) > _LONGEST:  # a name has at most 255 bytes, ours included
+        name = hashlib.sha256(os.fsencode(name)).hexdigest()[:32]
+    return f".{name}.{host}-"
+
+
+def _sweep(target: Path) -> None:
+    """Remove what processes of this host left for `target` when they were killed.
+
+    Only exact names of this module count, and only of processes that are gone. A folder set
+    aside by a process killed between its two renames goes back to its place.
+    """
+    pattern = re.compile(re.escape(_stem(target)) + r"([1-9][0-9]{0,9})-[0-9]+\.(part|old)")
+    with contextlib.suppress(OSError):  # whatever cannot be removed does no harm but lie there
+        for name in sorted(path.name for path in target.parent.iterdir()):
+            found = pattern.fullmatch(name)
+            if found is None or _alive(int(found[1])):
+                continue
+            left = target.with_name(name)
+            if found[2] == "old" and not os.path.lexists(target):
+                left.rename(target)
+            elif left.is_dir() and not left.is_symlink():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
+
+
+def _alive(process: int) -> bool:
+    """Whether a process runs; always so where asking could end it (Windows)."""
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # of another user
+        return True
+    return True
 
 
 def _sync_file(path: Path) -> None:

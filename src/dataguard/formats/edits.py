@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from dataguard.errors import UsageError
 
-__all__ = ["Moves", "apply_moves", "merge_moves", "move_column", "take_rows"]
+__all__ = ["BlockMoves", "Moves", "apply_moves", "as_block", "merge_moves", "move_column", "take_rows"]
 
 _LARGE = {pa.string(): pa.large_string(), pa.binary(): pa.large_binary()}
 _PIECE = 1 << 16
@@ -38,6 +38,35 @@ class Moves:
     column: str
     rows: NDArray[np.int64]
     from_rows: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BlockMoves:
+    """All moves within some consecutive rows; nothing moves in or out.
+
+    Parameters
+    ----------
+    first, rows : int
+        Number of the first row, and count of rows.
+    moves : tuple of Moves
+        Rows counted from `first`.
+    table : pa.Table or None
+        The rows themselves, where they are at hand: a writer then need not read them again.
+    """
+
+    first: int
+    rows: int
+    moves: tuple[Moves, ...]
+    table: pa.Table | None = None
+
+    def in_place(self) -> list[Moves]:
+        """Return the moves with rows counted from the beginning of the table."""
+        return [Moves(m.column, m.rows + self.first, m.from_rows + self.first) for m in self.moves]
+
+
+def as_block(moves: Iterable[Moves], rows: int) -> list[BlockMoves]:
+    """Return moves anywhere in a table of `rows` rows as one block."""
+    return [BlockMoves(0, rows, tuple(moves))]
 
 
 def merge_moves(

@@ -1,4 +1,4 @@
-"""Options that make pyarrow write a Parquet file like a given one.
+"""Options that make pyarrow write a Parquet file, or one column of it, like a given one.
 
 Library defaults would turn integer decimals into byte arrays, INT96 into INT64, and every
 codec, encoding and page version into their own.
@@ -9,15 +9,78 @@ from __future__ import annotations
 import io
 import itertools
 import json
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dataguard.formats.parquet_footer import Footer, LeafChunk
 
-__all__ = ["writer_options"]
+__all__ = ["chunk_options", "column_options", "writer_options"]
 
 _DICTIONARY = {"RLE_DICTIONARY", "PLAIN_DICTIONARY"}
+
+
+def column_options(file: Any, leaf: int, field: pa.Field) -> tuple[pa.DataType, dict[str, Any]] | None:
+    """Find out how to store a flat column in the type that the file stores it in.
+
+    Parameters
+    ----------
+    file : pyarrow.parquet.ParquetFile
+        The model, opened.
+    leaf : int
+        Number of the column among the leaves of its schema.
+    field : pa.Field
+        The column as it is read.
+
+    Returns
+    -------
+    (pa.DataType, dict) or None
+        Type to cast the column to, and keyword arguments of `pyarrow.parquet.ParquetWriter`, to be
+        completed by `chunk_options`; None when this pyarrow has no way to write that type.
+    """
+    wanted = _leaf_type(file.schema.column(leaf))
+    physical = wanted.storage[0]
+    options: dict[str, Any] = {
+        "store_schema": False,
+        "store_decimal_as_integer": physical in {"INT32", "INT64"},
+        "use_deprecated_int96_timestamps": physical == "INT96",
+    }
+    alike = None
+    for kind, switches in itertools.product(_candidates(field.type), _switches(file)):
+        with _empty(pa.schema([field.with_type(kind)]), options | switches) as written:
+            got = _leaf_type(written.schema.column(0))
+            same = written.schema_arrow.field(0).type == kind
+        if got == wanted:
+            return kind, options | switches
+        # Other words for the same storage, such as DuckDB's INT_32 for a plain INT32: the file's stay.
+        if alike is None and same and got.storage == wanted.storage:
+            alike = kind, options | switches
+    return alike
+
+
+def _candidates(kind: pa.DataType) -> Iterator[pa.DataType]:
+    """Yield the type itself, and wider decimals: DuckDB gives all long ones 16 bytes, pyarrow as few as do."""
+    yield kind
+    if pa.types.is_decimal(kind):
+        for precision in range(kind.precision + 1, 39):
+            yield pa.decimal128(precision, kind.scale)
+
+
+def chunk_options(chunk: LeafChunk, page_version: str) -> dict[str, Any]:
+    """Read off a column chunk the options to write one like it, as a file of its own."""
+    encoding = _special_encoding(chunk)
+    return {
+        # pyarrow writes LZ4_RAW under the name LZ4, the older LZ4 not at all.
+        "compression": "LZ4" if chunk.codec == "LZ4_RAW" else chunk.codec,
+        "use_dictionary": not _DICTIONARY.isdisjoint(chunk.encodings),
+        "column_encoding": encoding and {chunk.path: encoding},
+        "data_page_version": page_version,
+        "write_statistics": chunk.statistics,
+        "write_page_index": chunk.page_index,
+    }
 
 
 def writer_options(
@@ -44,7 +107,6 @@ def writer_options(
     columns = [file.schema.column(i) for i in range(len(file.schema))]
     options: dict[str, Any] = {
         "store_schema": False,  # the metadata, a stored Arrow schema included, is copied as it stands
-        # pyarrow writes LZ4_RAW under the name LZ4, the older LZ4 not at all.
         "compression": {c.path: "LZ4" if c.codec == "LZ4_RAW" else c.codec for c in chunks},
         "use_dictionary": [c.path for c in chunks if not _DICTIONARY.isdisjoint(c.encodings)] or False,
         "column_encoding": encodings or None,
@@ -60,7 +122,8 @@ def writer_options(
     sorting = [pq.SortingColumn(*column) for column in kept]
     if sorting:
         options["sorting_columns"] = sorting
-    lost = _fit_schema(file, options)
+    differing = _fit_types(file, options)
+    lost = tuple(f"physical type of {path}" for path in differing)
     if any(c.codec == "LZ4" for c in chunks):
         lost = (*lost, "codec LZ4 (becomes LZ4_RAW)")
     if any(c.bloom_filter for c in chunks):
@@ -68,41 +131,60 @@ def writer_options(
     return options, lost
 
 
-def _fit_schema(file: Any, options: dict[str, Any]) -> tuple[str, ...]:
+def _fit_types(file: Any, options: dict[str, Any]) -> tuple[str, ...]:
     """Try the writer's global switches on an empty file; set the best, return the columns that differ."""
     wanted = _leaf_types(file.schema)
-    versions = ["2.6", "2.4"] if file.metadata.format_version != "1.0" else ["1.0", "2.6", "2.4"]
     best: tuple[int, dict[str, Any], tuple[str, ...]] | None = None
-    for compliant, adjusted, version in itertools.product((True, False), (False, True), versions):
-        tried = {
-            "version": version,
-            "use_compliant_nested_type": compliant,
-            "write_time_adjusted_to_utc": adjusted,
-        }
-        sink = io.BytesIO()
-        pq.ParquetWriter(sink, file.schema_arrow, **{**options, **tried}).close()
-        with pq.ParquetFile(sink) as written:
+    for switches in _switches(file):
+        with _empty(file.schema_arrow, options | switches) as written:
             got = _leaf_types(written.schema)
         differing = tuple(sorted(path for path in wanted if got.get(path) != wanted[path]))
         if best is None or len(differing) < best[0]:
-            best = (len(differing), tried, differing)
+            best = (len(differing), switches, differing)
         if not differing:
             break
     assert best is not None
     options.update(best[1])
-    return tuple(f"physical type of {path}" for path in best[2])
+    return best[2]
 
 
-def _leaf_types(schema: Any) -> dict[str, tuple[Any, ...]]:
-    """Path -> what a reader sees of the type, without marks of how the writer came to it."""
-    types = {}
-    for i in range(len(schema)):
-        c = schema.column(i)
-        logical = json.loads(c.logical_type.to_json())
-        logical = {k: v for k, v in logical.items() if "converted" not in k}
-        levels = (c.max_definition_level, c.max_repetition_level)
-        types[c.path] = (c.physical_type, c.length, c.precision, c.scale, c.converted_type, levels, logical)
-    return types
+def _switches(file: Any) -> Iterator[dict[str, Any]]:
+    versions = ["2.6", "2.4"] if file.metadata.format_version != "1.0" else ["1.0", "2.6", "2.4"]
+    for compliant, adjusted, version in itertools.product((True, False), (False, True), versions):
+        yield {
+            "version": version,
+            "use_compliant_nested_type": compliant,
+            "write_time_adjusted_to_utc": adjusted,
+        }
+
+
+def _empty(schema: pa.Schema, options: dict[str, Any]) -> Any:
+    sink = io.BytesIO()
+    pq.ParquetWriter(sink, schema, **options).close()
+    return pq.ParquetFile(sink)
+
+
+@dataclass(frozen=True, slots=True)
+class _LeafType:
+    """What a reader sees of a leaf's type, without marks of how the writer came to it."""
+
+    storage: tuple[Any, ...]
+    meaning: tuple[Any, ...]
+
+
+def _leaf_types(schema: Any) -> dict[str, _LeafType]:
+    columns = [schema.column(i) for i in range(len(schema))]
+    return {column.path: _leaf_type(column) for column in columns}
+
+
+def _leaf_type(column: Any) -> _LeafType:
+    logical = json.loads(column.logical_type.to_json())
+    logical = {k: v for k, v in logical.items() if "converted" not in k}
+    levels = (column.max_definition_level, column.max_repetition_level)
+    return _LeafType(
+        (column.physical_type, column.length, *levels),
+        (column.precision, column.scale, column.converted_type, logical),
+    )
 
 
 def _names(leaf: str) -> tuple[str, str]:

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from dataguard.errors import UsageError
-from dataguard.formats.atomic import atomic_write
+from dataguard.formats.atomic import atomic_directory, atomic_write
 from dataguard.formats.csv import CsvSource
-from dataguard.formats.edits import Moves, merge_moves, move_column
+from dataguard.formats.edits import BlockMoves, Moves
 from dataguard.formats.parquet import ParquetSource, rewrite_parquet
-from dataguard.formats.source import FORMAT_OF_SUFFIX, Source
+from dataguard.formats.source import FORMAT_OF_SUFFIX, Source, format_of_name, split_part
 from dataguard.formats.splice import splice_csv
+from dataguard.formats.spool import Spool
 
-__all__ = ["WriteReport", "write_marked"]
+__all__ = ["WriteReport", "check_format", "write_marked"]
 
 _GROUP_BYTES = 1 << 26
 """Row groups of converted files: 64 MiB of Arrow data each."""
+
+CONVERTED = ("parquet", "csv", "tsv", "jsonl", "feather")
+"""Formats that any source can be written as."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +40,13 @@ class WriteReport:
     Parameters
     ----------
     path : Path
-        The new file.
+        The new file, or folder.
     format : str
-        "parquet", "csv" or "tsv".
+        As in `FORMAT_OF_SUFFIX`, or "parquet-folder".
     sha256 : str
-        Hex digest of its bytes.
+        Hex digest of its bytes; of a folder as `ParquetFolderSource.sha256`.
     cells_changed : int
-        Cells that hold another cell's content; of a CSV kept as CSV those whose bytes differ.
+        Cells that hold another cell's content; of text kept as text those whose bytes differ.
     traits_lost : tuple of str
         Traits of the source file that the copy could not keep; empty when all were kept, and
         for conversions, which promise values only.
@@ -53,27 +59,75 @@ class WriteReport:
     traits_lost: tuple[str, ...] = ()
 
 
-def write_marked(
-    source: Source, moves: Sequence[Moves], out: str | os.PathLike[str], *, force: bool = False
-) -> WriteReport:
-    """Write `source` with cells moved; the suffix of `out` decides the format.
+def check_format(source: Source | None, out: Path) -> str:
+    """Return the format that a source is written in under a name.
 
-    The same format as the source keeps every untouched cell: CSV and TSV byte for byte
-    (`splice_csv`; a gzip-compressed source is written uncompressed), Parquet in types, row
-    groups, codecs and metadata (`rewrite_parquet`). Another format is a plain conversion by
-    pyarrow's writers: a CSV source gives Parquet string columns, text output quotes every
-    string and writes numbers and times as pyarrow prints them.
+    Parameters
+    ----------
+    source : Source or None
+        None where it is not open yet: then only the name is checked.
+    out : Path
+
+    Raises
+    ------
+    UsageError
+        The name promises nothing that can be written, or nothing this source can be written as.
+    """
+    form, packed = format_of_name(out.name)
+    kept = source.format if source is not None else form
+    if kept == "parquet-folder" and form is None and not out.suffix:
+        return "parquet-folder"
+    if form is None and source is None and not out.suffix:
+        return ""
+    choice = ", ".join(s for s, f in FORMAT_OF_SUFFIX.items() if f in CONVERTED)
+    if form is None or (packed and form not in ("csv", "tsv", "jsonl")):
+        raise UsageError(
+            f"cannot write {out.suffix or out.name!r} files", where=str(out), remedy=f"choose one of {choice}"
+        )
+    if form in CONVERTED or source is None:
+        return form
+    # A workbook with macros under the name of one without is refused by Excel.
+    if form != _family(source) or (form == "xlsx" and out.suffix.lower() != f".{source.format}"):
+        raise UsageError(
+            f"a source of format {source.format} cannot be written as {out.suffix}", where=str(out),
+            remedy=f"choose one of {choice}",
+        )  # fmt: skip
+    return form
+
+
+def _family(source: Source) -> str:
+    return FORMAT_OF_SUFFIX.get(f".{source.format}", source.format)
+
+
+def write_marked(
+    source: Source,
+    blocks: Iterable[BlockMoves],
+    out: str | os.PathLike[str],
+    *,
+    force: bool = False,
+    release: Callable[[Path, str], None] | None = None,
+) -> WriteReport:
+    """Write `source` with cells moved; the name of `out` decides the format.
+
+    The same format as the source keeps every untouched cell: CSV, TSV and JSON Lines byte for
+    byte, Parquet in types, row groups, codecs and metadata, Arrow in batches and codecs, Excel in all other
+    parts, databases in all other tables. A name that ends in .gz or .zst is compressed. Another
+    format is a plain conversion: a CSV source gives Parquet string columns, text output
+    quotes where it must and writes numbers and times as pyarrow prints them.
 
     Parameters
     ----------
     source : Source
         The original.
-    moves : sequence of Moves
-        Cells to move; may be empty.
+    blocks : iterable of BlockMoves
+        Cells to move, in ascending order of rows; may be empty.
     out : path
-        New file; appears whole or not at all.
+        New file or folder; appears whole or not at all.
     force : bool
         Replace an existing file; never the source itself.
+    release : callable, optional
+        ``release(path, sha256)`` is called when everything is written, under a name that nobody
+        knows, and before it gets its own; if it raises, nothing is left behind.
 
     Returns
     -------
@@ -87,30 +141,90 @@ def write_marked(
     DecodeError
         A source that turns out unreadable; nothing is left behind.
     """
-    target = Path(out)
-    form = FORMAT_OF_SUFFIX.get(target.suffix.lower())
-    if form is None:
-        raise UsageError(
-            f"cannot write {target.suffix or target.name!r} files",
-            where=str(target),
-            remedy=f"choose one of {', '.join(FORMAT_OF_SUFFIX)}",
-        )
+    target, _ = split_part(Path(out))
+    form = check_format(source, target)
     if source.path is not None and target.exists() and target.samefile(source.path):
         raise UsageError("is the original itself", where=str(target), remedy="name another output")
+    if form == "parquet-folder":
+        return _write_folder(source, blocks, target, force=force, release=release)
     with atomic_write(target, force=force) as file:
-        lost: tuple[str, ...] = ()
-        if form == "parquet" and isinstance(source, ParquetSource):
-            changed, lost = rewrite_parquet(source, moves, file)
-        elif isinstance(source, CsvSource) and (form == source.format or _is_tsv(source, form)):
-            changed = splice_csv(source, moves, file)
-        elif form == "parquet":
-            changed = _convert_to_parquet(source, moves, file)
-        else:
-            changed = _convert_to_text(source, moves, file, "," if form == "csv" else "\t")
+        with _packed(file, format_of_name(target.name)[1]) as sink:
+            changed, lost = _write(source, blocks, form, sink)
         file.flush()
         file.seek(0)
         digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if release is not None:
+            release(Path(file.name), digest)
     return WriteReport(target, form, digest, changed, lost)
+
+
+def _write_folder(
+    source: Source,
+    blocks: Iterable[BlockMoves],
+    target: Path,
+    *,
+    force: bool,
+    release: Callable[[Path, str], None] | None,
+) -> WriteReport:
+    from dataguard.formats.parquet_folder import ParquetFolderSource, write_parquet_folder
+
+    assert isinstance(source, ParquetFolderSource)
+    with atomic_directory(target, force=force) as folder:
+        with Spool(source, blocks) as moved:
+            lost = write_parquet_folder(source, moved, folder)
+        digest = ParquetFolderSource(folder, target.name).sha256()
+        if release is not None:
+            release(folder, digest)
+    return WriteReport(target, "parquet-folder", digest, moved.changed, lost)
+
+
+def _write(
+    source: Source, blocks: Iterable[BlockMoves], form: str, out: IO[bytes]
+) -> tuple[int, tuple[str, ...]]:
+    """Write by the format's own writer where source and output share it, else convert."""
+    if form == "parquet" and isinstance(source, ParquetSource):
+        with Spool(source, blocks) as cells:
+            return cells.changed, rewrite_parquet(source, cells, out)
+    if isinstance(source, CsvSource) and (form == source.format or _is_tsv(source, form)):
+        return splice_csv(source, blocks, out), ()
+    if form == _family(source):
+        done: tuple[int, tuple[str, ...]] = _own_writer(form)(source, blocks, out)
+        return done
+    with Spool(source, blocks) as moved:
+        _CONVERTERS[form](source, moved.batches(), out)
+        return moved.changed, ()
+
+
+def _own_writer(form: str) -> Any:
+    """Return the writer of a format other than CSV and Parquet, imported when it is needed."""
+    from dataguard.formats.duckdb_write import write_duckdb
+    from dataguard.formats.excel_splice import write_xlsx
+    from dataguard.formats.ipc_write import write_ipc
+    from dataguard.formats.jsonl import write_jsonl
+    from dataguard.formats.sqlite_write import write_sqlite
+
+    def at_once(write: Any) -> Any:
+        return lambda source, blocks, out: write(source, _everything(blocks), out)
+
+    def spooled(write: Any) -> Any:
+        def call(source: Any, blocks: Iterable[BlockMoves], out: IO[bytes]) -> tuple[int, tuple[str, ...]]:
+            with Spool(source, blocks) as moved:
+                return moved.changed, write(source, moved, out)
+
+        return call
+
+    return {
+        "jsonl": write_jsonl,
+        "feather": spooled(write_ipc),
+        "xlsx": at_once(write_xlsx),
+        "sqlite": at_once(write_sqlite),
+        "duckdb": at_once(write_duckdb),
+    }[form]
+
+
+def _everything(blocks: Iterable[BlockMoves]) -> list[Moves]:
+    """Return all moves, rows counted from the beginning of the table."""
+    return [move for block in blocks for move in block.in_place()]
 
 
 def _is_tsv(source: CsvSource, form: str) -> bool:
@@ -118,34 +232,41 @@ def _is_tsv(source: CsvSource, form: str) -> bool:
     return form == "tsv" and source.separator == b"\t"
 
 
-def _moved_batches(source: Source, moves: Sequence[Moves]) -> tuple[int, Iterator[pa.RecordBatch]]:
-    """Count of moved cells, and the rows with them moved; holds only the moved columns in memory."""
-    merged = merge_moves(moves, source.column_names, source.rows())
-    moved = {
-        name: move_column(source.table([name]).column(0), rows, from_rows)
-        for name, (rows, from_rows) in merged.items()
-    }
-
-    def stream() -> Iterator[pa.RecordBatch]:
-        first = 0
-        for batch in source.batches():
-            table = pa.Table.from_batches([batch])
-            for name, column in moved.items():
-                position = table.column_names.index(name)
-                cells = column.slice(first, batch.num_rows)
-                table = table.set_column(position, table.schema.field(position), cells)
-            yield from table.to_batches()
-            first += batch.num_rows
-
-    return sum(rows.size for rows, _ in merged.values()), stream()
+@contextlib.contextmanager
+def _packed(file: IO[bytes], packed: str | None) -> Iterator[IO[bytes]]:
+    """Yield the file, or something that compresses into it; no time stamp or name goes in."""
+    if packed == "gzip":
+        with gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=file, mtime=0) as sink:
+            yield sink  # type: ignore[misc]
+    elif packed == "zstd":
+        with pa.CompressedOutputStream(pa.PythonFile(_Unclosed(file), mode="w"), "zstd") as sink:
+            yield sink
+    else:
+        yield file
 
 
-def _convert_to_parquet(source: Source, moves: Sequence[Moves], out: IO[bytes]) -> int:
+class _Unclosed:
+    """A file whose close does nothing: Arrow closes what it compresses into."""
+
+    closed = False
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def write(self, data: bytes) -> int:
+        return self._file.write(data)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def close(self) -> None:
+        pass
+
+
+def _to_parquet(_source: Source, batches: Iterator[pa.RecordBatch], out: IO[bytes]) -> None:
     """Plain pyarrow Parquet, in row groups of about 64 MiB of data."""
-    changed, batches = _moved_batches(source, moves)
     first = next(batches)
-    writer = pq.ParquetWriter(out, first.schema)
-    with writer:
+    with pq.ParquetWriter(out, first.schema) as writer:
         group = [first]
         for batch in batches:
             if sum(part.nbytes for part in group) >= _GROUP_BYTES:
@@ -153,7 +274,6 @@ def _convert_to_parquet(source: Source, moves: Sequence[Moves], out: IO[bytes]) 
                 group = []
             group.append(batch)
         _write_group(writer, group)
-    return changed
 
 
 def _write_group(writer: pq.ParquetWriter, batches: list[pa.RecordBatch]) -> None:
@@ -161,9 +281,8 @@ def _write_group(writer: pq.ParquetWriter, batches: list[pa.RecordBatch]) -> Non
     writer.write_table(table, row_group_size=table.num_rows)
 
 
-def _convert_to_text(source: Source, moves: Sequence[Moves], out: IO[bytes], separator: str) -> int:
-    """Plain pyarrow CSV: strings quoted, nulls as nothing."""
-    changed, batches = _moved_batches(source, moves)
+def _to_text(source: Source, batches: Iterator[pa.RecordBatch], out: IO[bytes], separator: str) -> None:
+    """Plain pyarrow CSV: strings quoted where they must be, nulls as nothing."""
     first = next(batches)
     options = pacsv.WriteOptions(delimiter=separator, quoting_style="needed")
     try:
@@ -176,4 +295,30 @@ def _convert_to_text(source: Source, moves: Sequence[Moves], out: IO[bytes], sep
         raise UsageError(
             f"cannot be written as text ({reason})", where=source.name, remedy="choose a .parquet output"
         ) from error
-    return changed
+
+
+def _to_json_lines(_source: Source, batches: Iterator[pa.RecordBatch], out: IO[bytes]) -> None:
+    from dataguard.formats.jsonl_write import write_json_lines
+
+    write_json_lines(batches, out)
+
+
+def _to_feather(_source: Source, batches: Iterator[pa.RecordBatch], out: IO[bytes]) -> None:
+    from dataguard.formats.ipc_write import write_feather
+
+    first = next(batches)
+    write_feather(first.schema, _chained(first, batches), out)
+
+
+def _chained(first: pa.RecordBatch, rest: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    yield first
+    yield from rest
+
+
+_CONVERTERS: dict[str, Any] = {
+    "parquet": _to_parquet,
+    "csv": lambda source, batches, out: _to_text(source, batches, out, ","),
+    "tsv": lambda source, batches, out: _to_text(source, batches, out, "\t"),
+    "jsonl": _to_json_lines,
+    "feather": _to_feather,
+}

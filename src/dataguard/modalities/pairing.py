@@ -65,14 +65,14 @@ def swap_plan(table: CanonicalTable, ids: U64, facts: Facts, brief: SlotBrief, l
     Raises
     ------
     CapacityError
-        When no two rows may exchange anything.
+        When no two rows may exchange anything, and this is not one block of several.
     """
     places = [np.empty((0, 3), np.int64)]
     for group in facts.groups:
         kept = _still_allowed(table, ids, group, brief.frozen)
         places += [kept, _pairs(table, ids, group, brief)]
     place = np.concatenate(places)
-    if len(place) == 0:
+    if len(place) == 0 and brief.study is None:
         raise CapacityError(
             "no column has room for a mark: " + _why(facts),
             remedy="such a table cannot be marked by exchanging values; protect fewer columns if you protected any",

@@ -6,7 +6,7 @@ jointly moved group) or they do not. Every column keeps its multiset of values e
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dataguard.carrier import Alignment, Distortion, Engines, Exhibit, Opening
+from dataguard.carrier import Alignment, Distortion, Engines, Exhibit, Large, Opening
 from dataguard.cells import Cell
 from dataguard.constraints.facts import Facts
 from dataguard.constraints.mine import mine
@@ -23,12 +23,12 @@ from dataguard.formats.edits import Moves, apply_moves
 from dataguard.formats.source import Source
 from dataguard.modalities.pairing import RULE, positions, swap_plan
 from dataguard.modalities.row_ids import inherit_ids
-from dataguard.modalities.table_distortion import measure
+from dataguard.modalities.table_distortion import Meter
 from dataguard.model import VOTE_LIMIT, BiasLaw
 from dataguard.slots import Readings, SlotBrief, Slots, Votes
 from dataguard.values import CanonicalTable, canonical_table, encode_rows
 
-__all__ = ["CARRIER", "MAX_COLUMNS", "TableCarrier", "TableContent"]
+__all__ = ["CARRIER", "MAX_COLUMNS", "TableCarrier", "TableContent", "TableMeter"]
 
 MAX_COLUMNS = 2000
 """Facts and column matches are looked for between all pairs of columns: 5,000 take more than a minute."""
@@ -105,20 +105,31 @@ class TableCarrier:
         columns = [c.cells(positions) for c in content.canonical.columns]
         return list(zip(*columns, strict=True))
 
+    def study(self, sample: TableContent, brief: SlotBrief) -> dict[str, Any]:
+        """Return the mined facts of a sample of rows.
+
+        A fact of the whole table holds in every part of it, so none is missed; one that holds
+        in the sample only guards more than it must.
+        """
+        return self._facts(sample, brief).to_dict()
+
     def slots(self, original: TableContent, brief: SlotBrief, law: BiasLaw) -> Slots:
-        """Return the pair-swap plan, after mining the table's facts.
+        """Return the pair-swap plan, after mining the table's facts where no study of the whole is given."""
+        facts = self._facts(original, brief) if brief.study is None else Facts.from_dict(brief.study)
+        return swap_plan(original.canonical, original.ids, facts, brief, law)
+
+    def _facts(self, original: TableContent, brief: SlotBrief) -> Facts:
+        """Mine the facts, or take those of an earlier version.
 
         A later version with the same columns keeps the facts of the first: mined anew, a
         borderline fact could flip, and dropped slots would show a recipient of both
         versions what his mark was.
         """
-        facts = None
         if brief.frozen is not None and not brief.protect and not brief.tolerance:
             known = Facts.from_dict(brief.frozen.legend["facts"])
-            facts = known if set(known.columns) == set(original.canonical.names) else None
-        if facts is None:
-            facts = mine(original.canonical, protect=brief.protect, tolerance=brief.tolerance)
-        return swap_plan(original.canonical, original.ids, facts, brief, law)
+            if set(known.columns) == set(original.canonical.names):
+                return known
+        return mine(original.canonical, protect=brief.protect, tolerance=brief.tolerance)
 
     def embed(self, original: TableContent, slots: Slots, symbols: U8) -> list[Moves]:
         """Return the exchanges of all slots whose symbol is 1."""
@@ -139,6 +150,12 @@ class TableCarrier:
     def align(self, original: TableContent, suspect: TableContent, engines: Engines) -> Alignment:
         """Return the row alignment of the engine; it sees these two tables and nothing else."""
         return engines.align(original.canonical, suspect.canonical)
+
+    def gather(
+        self, original: Large[TableContent], sample: TableContent, suspect: TableContent, engines: Engines
+    ) -> I64:
+        """Return the engine's candidates."""
+        return engines.gather(_canonical(original), sample.canonical, suspect.canonical)
 
     def votes(
         self, original: TableContent, suspect: TableContent, slots: Slots, alignment: Alignment
@@ -176,8 +193,8 @@ class TableCarrier:
             seen = suspect.canonical.columns[column.suspect].cells(rows)
             names = suspect.canonical.names[column.suspect], original.canonical.names[column.original]
             openings += [
-                Opening(int(s), int(r), names[0], cell, int(o), names[1])
-                for s, r, cell, o in zip(slot[keep], rows, seen, own, strict=True)
+                Opening(int(s), int(u), names[0], cell, int(o), names[1])
+                for s, u, cell, o in zip(slot[keep], suspect.ids[rows], seen, own, strict=True)
             ]
             units.update(slots.place[slot[keep], 1:].ravel().tolist())
         return Exhibit(RULE, tuple(openings), tuple(sorted(units)))
@@ -193,14 +210,19 @@ class TableCarrier:
         """Return the engine's comparison."""
         return engines.compare(original.canonical, suspect.canonical, alignment, alpha)
 
+    def compare_large(
+        self, original: Large[TableContent], suspect: Large[TableContent], engines: Engines, alpha: float
+    ) -> Any:
+        """Return the engine's comparison by samples."""
+        return engines.compare_large(_canonical(original), _canonical(suspect), alpha)
+
     def fingerprint(self, content: TableContent, engines: Engines) -> bytes:
         """Return the engine's sketch of the table."""
         return engines.sketch(content.canonical)
 
-    def distortion(self, original: TableContent, slots: Slots, edits: Sequence[Moves]) -> Distortion:
-        """Measure the edits against the distortion contract."""
-        facts = Facts.from_dict(slots.legend["facts"])
-        return measure(original.canonical, self.mark(original, edits).canonical, facts, edits)
+    def distortion(self, legend: Mapping[str, Any]) -> TableMeter:
+        """Return a meter for the distortion contract."""
+        return TableMeter(legend)
 
     def sample(self, seed: int, rows: int = 2000) -> TableContent:
         """Return a table of measures, a clock identity, categories and a key, made from `seed`."""
@@ -242,7 +264,31 @@ class TableCarrier:
                 yield column, slot[read], match[read], (says[read] * VOTE_LIMIT).astype(np.int16)
 
 
+class TableMeter:
+    """The distortion contract of a table, measured block by block."""
+
+    def __init__(self, legend: Mapping[str, Any]) -> None:
+        self._meter = Meter(Facts.from_dict(legend["facts"]))
+
+    def add(self, original: TableContent, edits: Sequence[Moves]) -> None:
+        """Add one block and what is done to it; rows of the edits count from the block's first."""
+        self._meter.add(original.canonical, CARRIER.mark(original, edits).canonical, edits)
+
+    def result(self) -> Distortion:
+        """Return what was measured."""
+        return self._meter.result()
+
+
 CARRIER = TableCarrier()
+
+
+def _canonical(large: Large[TableContent]) -> Large[CanonicalTable]:
+    return Large(
+        large.units,
+        large.room,
+        lambda: (block.canonical for block in large.blocks()),
+        lambda rows: large.take(rows).canonical,
+    )
 
 
 def _by_group(slots: Slots) -> Iterator[tuple[list[str], I64]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +14,10 @@ from dataguard.cells import NULL
 from dataguard.constraints.facts import Facts
 from dataguard.constraints.mine import violations
 from dataguard.formats.edits import Moves
+from dataguard.modalities.moments import NUMERIC, Moments, correlation_change
 from dataguard.values import Canonical, CanonicalTable
 
-__all__ = ["MAX_CORRELATION_CHANGE", "measure"]
+__all__ = ["MAX_CORRELATION_CHANGE", "Meter"]
 
 F64 = NDArray[np.float64]
 
@@ -22,62 +25,107 @@ MAX_CORRELATION_CHANGE = 0.01
 """Contract: no Pearson correlation between numeric columns moves by more."""
 
 
-def measure(
-    before: CanonicalTable, after: CanonicalTable, facts: Facts, edits: Sequence[Moves]
-) -> Distortion:
-    """Return the distortion of an export against its original.
+@dataclass(slots=True)
+class _Column:
+    """What is summed of one marked column."""
+
+    changed: int = 0
+    moved: int = 0
+    moves: float = 0.0
+    largest: float = 0.0
+    ks: float = 0.0
+    exact: bool = True
+
+    def add(self, before: Canonical, after: Canonical) -> None:
+        """Add one block; a multiset that stays in every block stays as a whole."""
+        self.changed += int((before.key != after.key).sum())
+        same = bool(np.array_equal(np.sort(before.key), np.sort(after.key)))
+        self.exact &= same
+        if before.kind not in NUMERIC:
+            self.ks = max(self.ks, 0.0 if same else 1.0)
+            return
+        a, b = before.number, after.number
+        move = np.abs(a - b)[(before.tag != NULL) & (after.tag != NULL)]
+        self.moved += len(move)
+        self.moves += float(move.sum())
+        self.largest = max(self.largest, float(move.max(initial=0.0)))
+        self.ks = max(self.ks, _ks(a, b))
+
+    def row(self, name: str, rows: int, spread: float | None) -> DistortionRow:
+        """Return the line of the contract; `spread` is the standard deviation, None for categories."""
+        share = self.changed / max(1, rows)
+        if spread is None:
+            nan = float("nan")
+            return DistortionRow(name, share, nan, nan, nan, self.ks, self.exact)
+        mean, sd = self.moves / max(1, self.moved), spread or 1.0
+        return DistortionRow(name, share, mean / sd, self.largest / sd, self.largest, self.ks, self.exact)
+
+
+class Meter:
+    """Measures an export against its original, block by block.
 
     Parameters
     ----------
-    before, after : CanonicalTable
-        Same rows in the same order.
     facts : Facts
         Mined facts; none may be newly violated.
-    edits : sequence of Moves
-        Names the marked columns.
     """
-    names = sorted({m.column for m in edits}, key=before.names.index)
-    tolerance = {name: t for group in facts.groups for name, t in group.tolerance.items()}
-    rows, broken, changed = [], [], 0
-    for name in names:
-        row, cells = _column(name, before.column(name), after.column(name))
-        rows.append(row)
-        changed += cells
-        if not row.exact or row.ks > 0:
-            broken.append(f"{name}: the multiset of values changed")
-        if name in tolerance and row.max_abs > tolerance[name] * (1 + 1e-9) + 1e-12:
-            broken.append(f"{name}: a value moved by {row.max_abs:g}, tolerance is {tolerance[name]:g}")
-    broken += [
-        f"{name}: changed although it is not marked"
-        for name in before.names
-        if name not in names and not np.array_equal(before.column(name).key, after.column(name).key)
-    ]
-    correlation, pair = _correlation_change(before, after, names)
-    if correlation > MAX_CORRELATION_CHANGE:
-        broken.append(
-            f"the correlation of {pair[0]} and {pair[1]} moved by {correlation:.4f}, "
-            f"at most {MAX_CORRELATION_CHANGE} is allowed"
-        )
-    new = violations(facts, before, after)
-    broken += [f"{fact}: {count} new violations" for fact, count in new.items() if count]
-    return Distortion(tuple(rows), changed, correlation, new, tuple(broken))
 
+    def __init__(self, facts: Facts) -> None:
+        self._facts = facts
+        self._columns: dict[str, _Column] = {}
+        self._untouched: set[str] = set()
+        self._rows = 0
+        self._new: Counter[str] = Counter()
+        self._before, self._after = Moments(), Moments()
 
-def _column(name: str, before: Canonical, after: Canonical) -> tuple[DistortionRow, int]:
-    exact = bool(np.array_equal(np.sort(before.key), np.sort(after.key)))
-    cells = int((before.key != after.key).sum())
-    share = cells / max(1, len(before))
-    if before.kind not in ("number", "time"):
-        return DistortionRow(
-            name, share, float("nan"), float("nan"), float("nan"), 0.0 if exact else 1.0, exact
-        ), cells
-    a, b = before.number, after.number
-    present = before.tag != NULL
-    move = np.abs(a - b)[present & (after.tag != NULL)]
-    spread = float(np.std(a[present])) or 1.0
-    largest = float(move.max(initial=0.0))
-    mean = float(move.mean()) if len(move) else 0.0
-    return DistortionRow(name, share, mean / spread, largest / spread, largest, _ks(a, b), exact), cells
+    def add(self, before: CanonicalTable, after: CanonicalTable, edits: Sequence[Moves]) -> None:
+        """Add one block.
+
+        Parameters
+        ----------
+        before, after : CanonicalTable
+            Same rows in the same order.
+        edits : sequence of Moves
+            Names the marked columns.
+        """
+        self._rows += before.rows
+        names = {m.column for m in edits} | set(self._columns)
+        for name in names:
+            self._columns.setdefault(name, _Column()).add(before.column(name), after.column(name))
+        self._untouched |= {
+            name
+            for name in before.names
+            if name not in names and not np.array_equal(before.column(name).key, after.column(name).key)
+        }
+        self._before.add(before)
+        self._after.add(after)
+        new = violations(self._facts, before, after)
+        self._new.update(dict.fromkeys(new, 0))
+        self._new.update(new)
+
+    def result(self) -> Distortion:
+        """Return the distortion of all blocks together."""
+        spread = self._before.spread()
+        tolerance = {name: t for group in self._facts.groups for name, t in group.tolerance.items()}
+        order = self._before.names
+        rows, broken = [], []
+        for name in sorted(self._columns, key=order.index):
+            row = self._columns[name].row(name, self._rows, spread.get(name))
+            rows.append(row)
+            if not row.exact or row.ks > 0:
+                broken.append(f"{name}: the multiset of values changed")
+            if name in tolerance and row.max_abs > tolerance[name] * (1 + 1e-9) + 1e-12:
+                broken.append(f"{name}: a value moved by {row.max_abs:g}, tolerance is {tolerance[name]:g}")
+        broken += [f"{name}: changed although it is not marked" for name in sorted(self._untouched)]
+        correlation, pair = correlation_change(self._before, self._after, set(self._columns))
+        if correlation > MAX_CORRELATION_CHANGE:
+            broken.append(
+                f"the correlation of {pair[0]} and {pair[1]} moved by {correlation:.4f}, "
+                f"at most {MAX_CORRELATION_CHANGE} is allowed"
+            )
+        broken += [f"{fact}: {count} new violations" for fact, count in self._new.items() if count]
+        changed = sum(c.changed for c in self._columns.values())
+        return Distortion(tuple(rows), changed, correlation, dict(self._new), tuple(broken))
 
 
 def _ks(a: F64, b: F64) -> float:
@@ -89,26 +137,3 @@ def _ks(a: F64, b: F64) -> float:
     below_a = np.searchsorted(a, grid, side="right") / len(a)
     below_b = np.searchsorted(b, grid, side="right") / len(b)
     return float(np.abs(below_a - below_b).max())
-
-
-def _correlation_change(
-    before: CanonicalTable, after: CanonicalTable, marked: Sequence[str]
-) -> tuple[float, tuple[str, str]]:
-    """Return the largest change of a Pearson correlation and whose it is; missing cells count as the mean."""
-    numeric = [n for n, c in zip(before.names, before.columns, strict=True) if c.kind in ("number", "time")]
-    if len(numeric) < 2 or not set(numeric) & set(marked):
-        return 0.0, ("", "")
-    old, new = (_correlations(t, numeric) for t in (before, after))
-    change = np.abs(old - new)
-    row, column = np.unravel_index(int(change.argmax()), change.shape)
-    return float(change.max()), (numeric[int(row)], numeric[int(column)])
-
-
-def _correlations(table: CanonicalTable, names: Sequence[str]) -> F64:
-    matrix = np.stack([table.column(n).number for n in names])
-    means = np.nanmean(matrix, axis=1, keepdims=True)
-    matrix = np.where(np.isnan(matrix), 0.0, matrix - means)
-    norm = np.sqrt((matrix**2).sum(axis=1))
-    norm[norm == 0] = 1.0
-    result: F64 = (matrix @ matrix.T) / np.outer(norm, norm)
-    return result

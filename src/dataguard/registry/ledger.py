@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dataguard import dsse, merkle
+from dataguard import dsse, merkle, succession
 from dataguard.canonical import body_digest, canonical_json, leaf_bytes, parse_json
 from dataguard.errors import EvidenceError, LedgerError, UsageError
 from dataguard.registry.store import CheckpointRow, Json, LedgerRow, Store
@@ -23,21 +23,29 @@ __all__ = [
     "TYPES",
     "Checkpoint",
     "Entry",
-    "Step",
     "append",
+    "check_signature",
     "checkpoint",
     "consistency",
     "count",
     "entries",
+    "entry_of",
     "headers",
     "inclusion",
+    "lineage_scopes",
     "opening",
+    "origin_of",
     "read_checkpoint",
     "root",
-    "verify",
+    "rotate",
+    "rotations",
+    "statement",
 ]
 
-TYPES = ("vault-init", "registration", "mark-key", "export", "trace-run", "trace-outcome", "key-opened")
+TYPES = (
+    "vault-init", "registration", "mark-key", "export", "trace-run", "trace-outcome", "key-opened",
+    succession.ENTRY, "master-added",
+)  # fmt: skip
 """Kinds of entries this program writes; others (of later programs) are read and verified all the same."""
 CHECKPOINT_TYPE = "application/vnd.dataguard.checkpoint.v1+json"
 """DSSE payload type of a signed tree head."""
@@ -90,6 +98,8 @@ class Checkpoint:
         RFC 3339 UTC by the signer's clock; only an outside time-stamp makes it more than that.
     envelope : bytes
         The signed DSSE envelope, JSON.
+    links : tuple of Link
+        The hand-overs of the signing key up to here.
     """
 
     origin: str
@@ -97,20 +107,7 @@ class Checkpoint:
     root: str
     time: str
     envelope: bytes = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One numbered step of `verify`: what was checked, whether it held, and the first problem if not."""
-
-    n: int
-    name: str
-    ok: bool
-    detail: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the step as the command line's JSON shows it."""
-        return {"n": self.n, "name": self.name, "ok": self.ok, "detail": self.detail}
+    links: tuple[succession.Link, ...] = ()
 
 
 def append(store: Store, type: str, scope: str, payload: Json, *, salt: bytes, time: str) -> Entry:  # noqa: A002
@@ -156,7 +153,7 @@ def entries(store: Store, start: int = 0, stop: int | None = None) -> list[Entry
     LedgerError
         A row that cannot be read; `verify` tells more.
     """
-    return [_entry(row) for row in store.ledger_rows(start, stop)]
+    return [entry_of(row) for row in store.ledger_rows(start, stop)]
 
 
 def headers(store: Store, upto: int | None = None) -> list[dict[str, Any]]:
@@ -207,9 +204,13 @@ def consistency(store: Store, first: int, second: int | None = None) -> list[byt
 
 def count(store: Store, type: str, scope: str | None = None, upto: int | None = None) -> int:  # noqa: A002
     """Return how many of the first `upto` entries have this type and scope (None: any scope)."""
-    return sum(
-        row.type == type and (scope is None or row.scope == scope) for row in store.ledger_rows(0, upto)
-    )
+    return sum(scope is None or row.scope == scope for row in store.ledger_rows(0, upto, type=type))
+
+
+def lineage_scopes(store: Store) -> dict[str, str]:
+    """Return the scope of every registered lineage: what tells which master secret is its own."""
+    rows = store.ledger_rows(type="registration")
+    return {str(entry_of(row).payload.get("lineage")): row.scope for row in rows}
 
 
 def checkpoint(store: Store, signer: dsse.Signer, origin: str, time: str) -> Checkpoint:
@@ -220,120 +221,90 @@ def checkpoint(store: Store, signer: dsse.Signer, origin: str, time: str) -> Che
     UsageError
         An empty ledger, or a malformed time.
     LedgerError
-        The ledger no longer extends its last checkpoint: a fork is never signed.
+        The ledger no longer extends its last checkpoint: a fork is never signed. Or the signer has been
+        replaced since.
     """
     _require_utc(time)
     with store.transaction():
         hashes = _leaf_hashes(store, None)
         if not hashes:
             raise UsageError("ledger is empty", remedy="nothing to sign yet")
-        earlier = [_statement(row.envelope) for row in store.list_checkpoints()[-1:]]
+        earlier = [statement(row.envelope) for row in store.list_checkpoints()[-1:]]
         heads = merkle.roots(hashes, [len(hashes), *(one.size for one in earlier)])
         if any(heads.get(one.size, b"").hex() != one.root for one in earlier):
             raise LedgerError(
                 "ledger does not extend its last checkpoint", remedy="run: dataguard ledger verify"
             )
         head = heads[len(hashes)].hex()
-        document = canonical_json({"origin": origin, "size": len(hashes), "root": head, "time": time})
-        envelope = dsse.to_json(dsse.sign(document, CHECKPOINT_TYPE, signer))
+        document: dict[str, Any] = {"origin": origin, "size": len(hashes), "root": head, "time": time}
+        links, openings = _rotations(store)
+        if succession.key_at(links, signer.public_bytes, len(hashes)) != signer.public_bytes:
+            raise LedgerError("signing key was replaced meanwhile", remedy="open the vault again")
+        if openings:
+            document["rotations"] = openings
+        envelope = dsse.to_json(dsse.sign(canonical_json(document), CHECKPOINT_TYPE, signer))
         store.append_checkpoint(CheckpointRow(len(hashes), time, envelope))
-    return Checkpoint(origin, len(hashes), head, time, envelope)
+    return Checkpoint(origin, len(hashes), head, time, envelope, links)
+
+
+def rotate(
+    store: Store, old: dsse.Signer, new: dsse.Signer, origin: str, *, salt: bytes, time: str, tool: str
+) -> Entry:
+    """Hand the ledger over from one signing key to the next, and return the entry that says so.
+
+    One transaction: a last checkpoint by the old key, the entry with its signature over the new one, and
+    a first checkpoint by the new key, which shows that somebody holds it.
+
+    Raises
+    ------
+    LedgerError
+        As `checkpoint`.
+    """
+    with store.transaction():
+        checkpoint(store, old, origin, time)
+        fields = succession.acknowledge(old, new.public_bytes, origin, store.ledger_size())
+        entry = append(store, succession.ENTRY, "", {**fields, "tool": tool}, salt=salt, time=time)
+        checkpoint(store, new, origin, time)
+    return entry
+
+
+def rotations(store: Store) -> tuple[succession.Link, ...]:
+    """Return the hand-overs of the signing key, in order.
+
+    Raises
+    ------
+    LedgerError
+        They are no chain; `verify` tells more.
+    """
+    return _rotations(store)[0]
+
+
+def _rotations(store: Store) -> tuple[tuple[succession.Link, ...], list[dict[str, Any]]]:
+    openings = [opening(entry_of(row)) for row in store.ledger_rows(type=succession.ENTRY)]
+    try:
+        return succession.read_links(openings, origin_of(openings)), openings
+    except EvidenceError as error:
+        raise LedgerError(error.what, where=error.where, remedy="run: dataguard ledger verify") from None
+
+
+def origin_of(openings: Sequence[Json]) -> str:
+    """Return the ledger's name that the first of some hand-overs states; they must then agree on it."""
+    return str(openings[0]["payload"].get("origin")) if openings else ""
 
 
 def read_checkpoint(envelope: bytes, public_key: bytes) -> Checkpoint:
     """Return the checkpoint in a signed envelope after checking its signature and form.
+
+    The key may be the one that signed, or any earlier one that has handed over to it.
 
     Raises
     ------
     EvidenceError
         Not an envelope, another type, a bad signature, or malformed fields.
     """
-    dsse.verify(dsse.from_json(envelope), public_key, payload_type=CHECKPOINT_TYPE)
-    return _statement(envelope)
-
-
-def verify(store: Store, public_key: bytes, *, witnessed: Sequence[bytes] = ()) -> list[Step]:
-    """Check the whole ledger and return the numbered steps; it is trusted if all are ``ok``.
-
-    1. Sequence numbers run 0, 1, 2, ... without a gap.
-    2. Every payload is canonical, carries its time, and header fields are well formed.
-    3. Every stored leaf hash follows from header, payload and salt.
-    4. Every stored checkpoint is signed by `public_key` and agrees with its row.
-    5. Every checkpoint's root is the root of that many first entries; sizes never shrink.
-    6. The same for checkpoints kept outside (`witnessed`): only these reveal a ledger that its own
-       key holder rewrote and signed anew.
-
-    Parameters
-    ----------
-    store : Store
-        The ledger.
-    public_key : bytes
-        Raw 32-byte Ed25519 key, from somewhere trusted.
-    witnessed : sequence of bytes
-        Checkpoint envelopes (JSON) that others kept.
-    """
-    rows = store.ledger_rows()
-    gaps = [f"row {i} has number {row.seq}" for i, row in enumerate(rows) if row.seq != i]
-    malformed, wrong, hashes = [], [], []
-    for row in rows:
-        try:
-            computed = _computed_hash(_entry(row))
-        except LedgerError as error:
-            malformed.append(str(error))
-            computed = row.leaf_hash
-        if computed != row.leaf_hash:
-            wrong.append(f"entry {row.seq}")
-        hashes.append(computed)
-    stored = store.list_checkpoints()
-    signed, unsigned = _signed([row.envelope for row in stored], public_key)
-    unsigned += [
-        f"checkpoint {i} differs from its row"
-        for i, one in signed.items()
-        if (one.size, one.time) != (stored[i].size, stored[i].time)
-    ]
-    covered = max((one.size for one in signed.values()), default=0)
-    tail = f"{len(rows) - covered} entries after the last one" if signed else "no checkpoint yet"
-    steps = [
-        _step(1, "sequence", gaps, f"{len(rows)} entries"),
-        _step(2, "entries", malformed, f"{len(rows)} entries well formed"),
-        _step(3, "leaf hashes", wrong, f"{len(rows)} hashes recomputed"),
-        _step(4, "checkpoint signatures", unsigned, f"{len(stored)} checkpoints"),
-        _step(5, "checkpoint roots", _misfits(hashes, list(signed.values())), tail),
-    ]
-    if witnessed:
-        kept, bad = _signed(witnessed, public_key)
-        by_size = sorted(kept.values(), key=lambda one: one.size)
-        steps.append(_step(6, "witnessed checkpoints", bad + _misfits(hashes, by_size), f"{len(kept)} agree"))
-    return steps
-
-
-def _step(n: int, name: str, problems: Sequence[str], good: str) -> Step:
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return Step(n, name, not problems, problems[0] + more if problems else good)
-
-
-def _signed(envelopes: Sequence[bytes], public_key: bytes) -> tuple[dict[int, Checkpoint], list[str]]:
-    good, bad = {}, []
-    for i, envelope in enumerate(envelopes):
-        try:
-            good[i] = read_checkpoint(envelope, public_key)
-        except EvidenceError as error:
-            bad.append(f"checkpoint {i}: {error.what}")
-    return good, bad
-
-
-def _misfits(hashes: Sequence[bytes], checkpoints: Sequence[Checkpoint]) -> list[str]:
-    heads = merkle.roots(hashes, (one.size for one in checkpoints))
-    problems, last = [], 0
-    for one in checkpoints:
-        if one.size < last:
-            problems.append(f"checkpoint of size {one.size} follows one of size {last}")
-        elif one.size > len(hashes):
-            problems.append(f"checkpoint covers {one.size} entries, the ledger has {len(hashes)}")
-        elif heads[one.size].hex() != one.root:
-            problems.append(f"checkpoint of size {one.size} has another root than the entries")
-        last = max(last, one.size)
-    return problems
+    one = statement(envelope)
+    check_signature(one, succession.follow(one.links, public_key))
+    return one
 
 
 def _leaf_hashes(store: Store, size: int | None) -> list[bytes]:
@@ -343,17 +314,13 @@ def _leaf_hashes(store: Store, size: int | None) -> list[bytes]:
     return [row.leaf_hash for row in rows]
 
 
-def _computed_hash(entry: Entry) -> bytes:
-    body = body_digest(entry.salt, entry.payload)
-    return merkle.leaf_hash(leaf_bytes(entry.seq, entry.type, entry.scope, body))
-
-
 def _header(row: LedgerRow) -> dict[str, Any]:
     body = hashlib.sha256(row.salt + row.payload).hexdigest()
     return {"v": 1, "seq": row.seq, "type": row.type, "scope": row.scope, "body": body}
 
 
-def _entry(row: LedgerRow) -> Entry:
+def entry_of(row: LedgerRow) -> Entry:
+    """Return the entry in a stored row; LedgerError if it cannot be read (its leaf hash is not checked)."""
     where = f"ledger entry {row.seq}"
     try:
         payload = parse_json(row.payload)
@@ -368,13 +335,22 @@ def _entry(row: LedgerRow) -> Entry:
     return Entry(row.seq, time, row.type, row.scope, payload, row.salt, row.leaf_hash)
 
 
-def _statement(envelope: bytes) -> Checkpoint:
+def check_signature(one: Checkpoint, public_key: bytes) -> None:
+    """Return only if a checkpoint is signed by this key, else raise EvidenceError."""
+    dsse.verify(dsse.from_json(one.envelope), public_key, payload_type=CHECKPOINT_TYPE)
+
+
+def statement(envelope: bytes) -> Checkpoint:
+    """Return the checkpoint in an envelope whose signature is not checked; EvidenceError if it is malformed."""
     document = parse_json(dsse.from_json(envelope).payload, where="checkpoint")
-    if isinstance(document, dict) and set(document) == {"origin", "size", "root", "time"}:
+    names = {"origin", "size", "root", "time"}
+    if isinstance(document, dict) and names <= set(document) <= names | {"rotations"}:
         origin, size, head, time = (document[name] for name in ("origin", "size", "root", "time"))
+        listed = document.get("rotations", [])
         is_text = all(isinstance(text, str) for text in (origin, head, time))
-        if is_text and type(size) is int and size > 0 and re.fullmatch(r"[0-9a-f]{64}", head):
-            return Checkpoint(origin, size, head, time, envelope)
+        is_fit = is_text and type(size) is int and size > 0 and isinstance(listed, list)
+        if is_fit and re.fullmatch(r"[0-9a-f]{64}", head):
+            return Checkpoint(origin, size, head, time, envelope, succession.read_links(listed, origin))
     raise EvidenceError("malformed", where="checkpoint", remedy="export it again")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 __all__ = [
@@ -302,8 +303,14 @@ class Store(Protocol):
         """Return the number of ledger rows."""
         ...
 
-    def ledger_rows(self, start: int = 0, stop: int | None = None) -> list[LedgerRow]:
-        """Return rows start..stop-1 in order."""
+    def ledger_rows(
+        self,
+        start: int = 0,
+        stop: int | None = None,
+        *,
+        type: str | None = None,  # noqa: A002
+    ) -> list[LedgerRow]:
+        """Return rows start..stop-1 in order, all or of one type."""
         ...
 
     def append_checkpoint(self, row: CheckpointRow) -> None:
@@ -312,4 +319,12 @@ class Store(Protocol):
 
     def list_checkpoints(self) -> list[CheckpointRow]:
         """Return all checkpoints in order."""
+        ...
+
+    def snapshot(self, path: Path) -> None:
+        """Write all of it, as it is at one moment, to a new SQLite file of mode 0600, durably."""
+        ...
+
+    def damage(self) -> list[str]:
+        """Return what the database itself finds wrong with its pages; nothing if it is sound."""
         ...
