@@ -171,9 +171,14 @@ class Holding:
     def blocks(self) -> Iterator[Block]:
         """Yield the version block by block."""
         first, first_slot = 0, 0
-        for table, (ids, slots) in zip(read_blocks(self.source, self.edges), self.plan(), strict=True):
-            yield Block(first, first_slot, table, ids, slots)
+        plan = self.plan()  # not zipped: zip holds on to what it gave last
+        for table in read_blocks(self.source, self.edges):
+            ids, slots = next(plan)
+            block = Block(first, first_slot, table, ids, slots)
             first, first_slot = first + table.num_rows, first_slot + len(slots)
+            del table, ids, slots  # the consumer alone holds the block
+            yield block
+            del block
 
     def slots_at(self, ids: U64) -> tuple[Slots, I64]:
         """Return the slots that have an end among some row ids, and their positions in the plan."""
@@ -258,14 +263,20 @@ def saving(folder: Path, source: Source, *, keep: bool) -> Iterator[Writer]:
         Copy the source's bytes into the vault; otherwise only its path is remembered.
     """
     folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with atomic_directory(folder) as staging:
-        stage = Path(staging)
-        writer = Writer(stage, _reference(folder, source, keep=keep))
-        try:
-            yield writer
-        finally:
-            writer.close()
-        _copy(source, stage / writer.reference.name, keep=keep)
+    try:
+        with atomic_directory(folder) as staging:
+            stage = Path(staging)
+            writer = Writer(stage, _reference(folder, source, keep=keep))
+            try:
+                yield writer
+            finally:
+                writer.close()
+            _copy(source, stage / writer.reference.name, keep=keep)
+    except BaseException:
+        with contextlib.suppress(OSError):  # as far as nothing else lies in them
+            folder.parent.rmdir()
+            folder.parent.parent.rmdir()
+        raise
 
 
 def _reference(folder: Path, source: Source, *, keep: bool) -> Path:

@@ -168,8 +168,10 @@ class _Marking:
             own = symbols(self._key, block.slots.address, block.slots.bias, block.slots.channel)
             edits = self._handler.embed(content, block.slots, own)
             self._meter.add(content, edits)
+            done = block.first + len(block.ids)
             yield BlockMoves(block.first, len(block.ids), tuple(edits), block.table)
-            self._budget.watch("mark", block.first + len(block.ids), self._held.edges[-1])
+            self._budget.watch("mark", done, self._held.edges[-1])
+            del block, content, own, edits  # or they would live on while the next block is read
 
     def distortion(self) -> Distortion:
         """Return what was measured, once all blocks are written."""
@@ -316,13 +318,16 @@ def _read_back(
         raise WeakMarkError(f"{copy.rows()} rows read back instead of {held.edges[-1]}", where=target.name)
     agreed = total = 0
     found: Counter[tuple[int, int]] = Counter()
-    for block, table in zip(held.blocks(), read_blocks(copy, held.edges), strict=True):
+    tables = read_blocks(copy, held.edges)
+    for block in held.blocks():
+        table = next(tables)
         original = handler.decode(ArrowSource(block.table, held.source.name), block.ids)
         votes = _in_place(handler, original, handler.decode(ArrowSource(table, copy.name)), block.slots)
         score, agreeing = scores(votes, [key], held.frame.channel)
         agreed, total = agreed + int(agreeing[0]), total + int(score[0])
         found.update({(c.bias, c.weight): c.count for c in coins(votes)})
         budget.watch("read back", block.first + len(block.ids), held.edges[-1])
+        del block, table, original, votes
     if agreed < held.size:
         raise WeakMarkError(
             f"only {agreed} of {held.size} slots read back from the written file",

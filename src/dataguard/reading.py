@@ -47,8 +47,9 @@ def decoded(handler: Carrier[Any], source: Source, edges: Sequence[int]) -> Iter
     first = 0
     for table in read_blocks(source, edges):
         ids = np.arange(first, first + table.num_rows, dtype=np.uint64)
-        yield handler.decode(ArrowSource(table, source.name), ids)
         first += table.num_rows
+        yield handler.decode(ArrowSource(table, source.name), ids)
+        del table  # or it would live on while the next block is read
 
 
 def some_units(handler: Carrier[Any], source: Source, rows: I64, ids: U64 | None = None) -> Any:
@@ -88,6 +89,7 @@ def large(handler: Carrier[Any], source: Source, edges: Sequence[int], budget: B
             yield content
             done += handler.extent(content)[0]
             budget.watch(f"search {source.name}", done, edges[-1])
+            del content
 
     return Large(edges[-1], edges[1], blocks, lambda rows: some_units(handler, source, rows))
 
@@ -120,7 +122,7 @@ class Suspect:
         """Hash all units of a source, in one pass."""
         edges = edges_of(source, budget)
         tree, room, first = suspect_tree(), edges[1], 0
-        rows, heads, content = np.empty(0, np.int64), np.empty(0, np.uint64), None
+        rows, heads, whole = np.empty(0, np.int64), np.empty(0, np.uint64), None
         for content in decoded(handler, source, edges):
             leaves = tree.add(*handler.leaves(content))
             head = np.frombuffer(b"".join(leaf[:8] for leaf in leaves), ">u8").astype(np.uint64)
@@ -129,7 +131,8 @@ class Suspect:
             keep = _smallest(heads, room)
             rows, heads, first = rows[keep], heads[keep], first + len(head)
             budget.watch("read suspect", first, edges[-1])
-        whole = content if len(edges) == 2 else None
+            whole = content if len(edges) == 2 else None
+            del content
         return cls(source, handler, tree.finish(), rows, heads, whole)
 
     def look(self, count: int) -> Any:
@@ -148,6 +151,7 @@ class Suspect:
         builder = suspect_tree(self.tree.size, units)
         for content in decoded(self.handler, self.source, edges_of(self.source, budget)):
             builder.add(*self.handler.leaves(content))
+            del content
         return builder.finish()
 
 

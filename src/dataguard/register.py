@@ -124,10 +124,16 @@ def register(
     made_of = _Gathered(TreesBuilder(secret, version), keys.decoy_mark_key(keys.decoy_seed(secret), 0))
     with saving(folder, source, keep=keep) as writer:
         for content in start.contents:
-            plan = handler.slots(content, made, law)
+            try:
+                plan = handler.slots(content, made, law)
+            except CapacityError as error:
+                raise CapacityError(
+                    error.what, where=error.where or source.name, remedy=error.remedy
+                ) from None
             writer.add(handler.ids(content), plan)
             made_of.add(handler, content, plan)
             budget.watch("register", made_of.rows, start.edges[-1])
+            del content, plan  # or they would live on while the next block is read
         made_of.check_room(name)
     roots, salt = made_of.trees.finish().roots(), vault.entropy(32)
     roots["decoys_commitment"] = keys.commit("decoys", keys.decoy_seed(secret), salt)

@@ -241,6 +241,7 @@ def _trees(vault: OpenVault, traced: Traced, rows: list[int], slots: list[int], 
         content = traced.handler.decode(ArrowSource(block.table, held.source.name), block.ids)
         builder.add(traced.handler.leaves(content), block.slots)
         budget.watch("open", block.first + len(block.ids), size)
+        del block, content
     trees = builder.finish()
     if any(traced.dataset.roots[name] != value for name, value in trees.roots().items()):
         raise EvidenceError(

@@ -63,7 +63,7 @@ def show(document: dict[str, Any]) -> None:
             [
                 str(c["original"]),
                 str(c["suspect"]),
-                f"{100 * c['agreement']:.1f} %",
+                "-" if c["agreement"] is None else f"{100 * c['agreement']:.1f} %",
                 ", ".join(map(_change, c["changes"])),
             ]
             for c in document["columns"]

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from dataguard.cli import options
+from dataguard.cli import options, progress
 
 __all__ = ["command", "leak", "run"]
 
@@ -30,6 +30,8 @@ def command(out: str | None, kind: str, as_json: bool, quiet: bool) -> None:
     """Register a real table, share it with three recipients, leak one copy, find and prove which."""
     del kind  # one so far
     folder = _folder(out)
+    if not (as_json or quiet):
+        progress.note_first_use()
     started = time.perf_counter()
     say = (lambda _text: None) if as_json or quiet else click.echo
     steps = run(folder, say)

@@ -23,6 +23,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 PASSPHRASE_FILE, PASSPHRASE = "--passphrase-file", "DATAGUARD_PASSPHRASE"
 _MAX_SECRET = 64 * 1024
+_LONGEST = 1600
+"""Characters of an error: names in it may be a megabyte long, and what to do stands at its end."""
 
 
 def secret_file_option(name: str, what: str) -> Callable[[F], F]:
@@ -157,7 +159,8 @@ def say(text: str) -> None:
 
 def complain(text: str) -> None:
     """Write the one line of an error on stderr."""
-    click.echo(f"dataguard: error: {_printable(text)}", err=True)
+    shown = text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
+    click.echo(f"dataguard: error: {_printable(shown)}", err=True)
 
 
 def input_path(given: str) -> str:

@@ -6,13 +6,15 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
 
 from dataguard.budget import DEFAULT_MEMORY, Budget, parse_memory, unwatched
+from dataguard.cli import options
 
-__all__ = ["budget", "memory_option"]
+__all__ = ["budget", "memory_option", "note_first_use"]
 
 memory_option = click.option(
     "--memory",
@@ -33,6 +35,8 @@ def budget(memory: str | None, *, silent: bool) -> Iterator[Budget]:
     silent : bool
         No bars (``--quiet``, ``--json``).
     """
+    if not silent:
+        note_first_use()
     text = memory or os.environ.get("DATAGUARD_MEMORY")
     size = parse_memory(text) if text else DEFAULT_MEMORY
     if silent or not sys.stderr.isatty():
@@ -43,6 +47,13 @@ def budget(memory: str | None, *, silent: bool) -> Iterator[Budget]:
         yield Budget(size, bars.watch)
     finally:
         bars.stop()
+
+
+def note_first_use() -> None:
+    """Say why the first command of a fresh install takes longer."""
+    cache = Path(os.environ.get("NUMBA_CACHE_DIR", ""))
+    if not any(cache.rglob("*.nbi")):
+        options.note("compiling for this machine: some seconds, once")
 
 
 class _Bars:

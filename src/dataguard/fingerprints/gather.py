@@ -61,6 +61,8 @@ def propose_over_blocks(
             found = ids.find(column.key)
             at = np.minimum(found, np.uint32(len(wanted)))  # what is not wanted is counted in the last place
             counts[i] += np.bincount(at, minlength=len(wanted) + 1)
+            del column
+        del block
     profiles = [_counted(ids, row[:-1], original.units) for row in counts]
     return propose_columns(sample, suspect, profiles).columns
 
@@ -135,6 +137,7 @@ def gather_rows(
         for search in searches:
             search.add(block, first)
         first += block.rows
+        del block
     return [search.found() for search in searches]
 
 

@@ -121,7 +121,7 @@ class CsvSource:
         )
         self.column_names: tuple[str, ...] = ()
         if not any(chunk.rows for chunk in self.chunks()):
-            raise DecodeError("no rows below the header", where=where)
+            raise DecodeError("no rows below the header", where=where, remedy="data rows are needed")
 
     @property
     def compressed(self) -> bool:

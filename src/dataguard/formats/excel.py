@@ -158,7 +158,11 @@ class ExcelSource:
             if self.format in ("xlsx", "xlsm"):
                 return self._read_xlsx(package, sheet)
         else:
-            raise DecodeError("is no spreadsheet: neither a zip nor an OLE file", where=str(path))
+            raise DecodeError(
+                "is no spreadsheet: neither a zip nor an OLE file",
+                where=str(path),
+                remedy="give it the suffix of what it is, or fetch it again",
+            )
         boxes = dry_run(path)
         self.sheet = self._choose(sheet, [name for name, _ in boxes], [name for name, box in boxes if box])
         return read_cells(path, self.sheet), None

@@ -219,7 +219,7 @@ def read_cells(path: Path, sheet: str) -> SheetCells:
             for column, values in zip(columns, zip(*piece, strict=True), strict=True):
                 column.add(values)
     if not count:
-        raise DecodeError("no rows below the header", where=where)
+        raise DecodeError("no rows below the header", where=where, remedy="data rows are needed")
     names = _names(header, columns, header_row, start[1] + 1, where)
     used = {name: columns[number - start[1] - 1] for name, number in names.items()}
     table = pa.table({name: column.finish().combine_chunks() for name, column in used.items()})

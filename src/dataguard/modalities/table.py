@@ -283,12 +283,12 @@ CARRIER = TableCarrier()
 
 
 def _canonical(large: Large[TableContent]) -> Large[CanonicalTable]:
-    return Large(
-        large.units,
-        large.room,
-        lambda: (block.canonical for block in large.blocks()),
-        lambda rows: large.take(rows).canonical,
-    )
+    def blocks() -> Iterator[CanonicalTable]:
+        for block in large.blocks():
+            yield block.canonical
+            del block  # or it would live on while the next one is read
+
+    return Large(large.units, large.room, blocks, lambda rows: large.take(rows).canonical)
 
 
 def _by_group(slots: Slots) -> Iterator[tuple[list[str], I64]]:
