@@ -17,7 +17,7 @@ from dataguard.budget import Budget
 from dataguard.carrier import Carrier, Large
 from dataguard.fingerprints.engines import default_engines
 from dataguard.formats.arrow import ArrowSource
-from dataguard.formats.blocks import block_edges, block_rows, read_blocks, spread, take_positions
+from dataguard.formats.blocks import block_edges, block_rows, read_blocks, row_cost, spread, take_positions
 from dataguard.formats.source import Source
 from dataguard.registry.commitments import Tree
 from dataguard.trees import suspect_tree
@@ -36,7 +36,7 @@ MEMORY_PER_LOOK = 12
 
 def edges_of(source: Source, budget: Budget) -> tuple[int, ...]:
     """Return where a source is cut into blocks that fit the budget."""
-    return block_edges(source.rows(), block_rows(len(source.column_names), budget.memory))
+    return block_edges(source.rows(), block_rows(row_cost(source), budget.memory))
 
 
 def decoded(handler: Carrier[Any], source: Source, edges: Sequence[int]) -> Iterator[Any]:

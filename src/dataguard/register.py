@@ -24,7 +24,7 @@ from dataguard.carrier import Carrier, DistortionMeter
 from dataguard.errors import CapacityError, DecodeError, UsageError
 from dataguard.fingerprints.engines import default_engines
 from dataguard.fingerprints.sketch import merge_sketches
-from dataguard.formats.blocks import block_rows, memory_for, spread
+from dataguard.formats.blocks import memory_for, row_cost, spread
 from dataguard.formats.source import Source, is_fetched, open_source, part_of, shown
 from dataguard.holdings import OpenVault, saving
 from dataguard.modalities.discovery import carrier, detect
@@ -36,7 +36,7 @@ from dataguard.trees import TreesBuilder
 from dataguard.watermarking.forecast import forecast, votes_needed
 from dataguard.watermarking.symbols import SlotKeys, brief, symbols
 
-__all__ = ["Registered", "register"]
+__all__ = ["Registered", "check_name", "register"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ def register(
     ------
     UsageError, DecodeError, CapacityError
     """
-    _check_name(name)
+    check_name(name)
     if not keep and is_fetched(data):
         raise UsageError(
             "is fetched anew each time", where=shown(str(data)), remedy="keep a copy (without --no-keep)"
@@ -189,17 +189,17 @@ def _start(
     vault: OpenVault, handler: Carrier[Any], source: Source, last: Dataset | None, budget: Budget
 ) -> _Start:
     """Cut a new original into blocks; take a later version whole, for its rows may stand anywhere."""
-    rows, columns = source.rows(), len(source.column_names)
+    rows = source.rows()
     if last is None:
         edges = edges_of(source, budget)
         return _Start(edges, decoded(handler, source, edges))
     held = vault.holding(last)
-    cells = (rows + last.rows) * max(columns, last.columns)
-    if cells > block_rows(1, budget.memory):
+    needed = memory_for((rows + last.rows) * row_cost(source))
+    if needed > budget.memory:
         raise UsageError(
             f"a later version of a table of {last.rows:,} rows is matched with it in memory",
             where=source.name,
-            remedy=f"pass --memory {-(-memory_for(cells) >> 30)}G, or register it under a name of its own",
+            remedy=f"pass --memory {-(-needed >> 30)}G, or register it under a name of its own",
         )
     before_ids, frozen = held.everything()
     next_id = int(last.meta["next_id"])
@@ -294,7 +294,8 @@ def _payload(record: Dataset, names: tuple[str, ...], law: BiasLaw, made: _Gathe
     }  # fmt: skip
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """Refuse what cannot name a dataset: UsageError."""
     if not name or len(name) > 200 or not name.isprintable() or set(name) & set("/\\@") or name[0] == ".":
         raise UsageError(
             f"{name[:60]!r} cannot name a dataset", remedy="use letters, digits, spaces, - and _ (no / \\ @)"

@@ -14,7 +14,7 @@ __all__ = ["command", "show"]
 @click.command("compare", epilog="Example: dataguard compare flights.parquet found.csv")
 @click.argument("original", type=click.Path())
 @click.argument("suspect", type=click.Path())
-@click.option("--alpha", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=1e-6, show_default=True,
+@click.option("--alpha", type=options.Level(0, 1, min_open=True, max_open=True), default=1e-6, show_default=True,
               help="Largest error at which a relation is stated.")  # fmt: skip
 @options.json_option
 @progress.memory_option

@@ -40,7 +40,10 @@ def main() -> None:
     except BrokenPipeError:
         code = _quietly(0)
     except OSError as error:
-        options.complain(f"{error.strerror or error}; free space or permissions may help")
+        where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+        options.complain(
+            f"{where}{error.strerror or error}; check the name, its permissions and the free space"
+        )
         code = _quietly(2)
     sys.exit(code if isinstance(code, int) else 0)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -14,8 +15,8 @@ import click
 from dataguard.errors import KeyringError, UsageError
 
 __all__ = [
-    "complain", "exit_zero_option", "force_option", "found", "given_file", "input_path", "json_option", "named",
-    "note", "open_vault", "passphrase", "print_json", "print_json_line", "quiet_option", "say", "table",
+    "Level", "complain", "exit_zero_option", "force_option", "found", "given_file", "input_path", "json_option",
+    "named", "note", "open_vault", "passphrase", "print_json", "print_json_line", "quiet_option", "say", "table",
     "vault_folder", "vault_option",
 ]  # fmt: skip
 
@@ -46,6 +47,23 @@ def vault_option(command: F) -> F:
         help="Vault folder [default: $DATAGUARD_VAULT, else .dataguard here].",
     )  # fmt: skip
     return folder(secret_file_option(PASSPHRASE_FILE, what)(command))
+
+
+class Level(click.FloatRange):
+    """An error probability; unlike click's own range it does not take nan."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number.
+
+        Raises
+        ------
+        click.BadParameter
+            Not a number, or outside the range.
+        """
+        number = float(super().convert(value, param, ctx))
+        if math.isnan(number):
+            self.fail("nan is no probability", param, ctx)
+        return number
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")

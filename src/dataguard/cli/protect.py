@@ -92,8 +92,11 @@ def _vault_for(name: str, given: str | None) -> Any:
     folder = options.vault_folder(given)
     if not (folder / "vault.json").exists() and _is_data(name):
         from dataguard.formats.source import open_source
+        from dataguard.modalities.discovery import detect
+        from dataguard.register import check_name
 
-        open_source(name)  # a file that cannot be read must not leave a vault behind
+        check_name(_stem(name))
+        detect(open_source(name))  # a file that cannot be read must not leave a vault behind
         options.note(f"made a new vault in {folder}: back it up")
         return Vault.create(folder)
     return Vault.open(folder, passphrase=options.passphrase)

@@ -13,7 +13,7 @@ __all__ = ["command"]
 @click.argument("suspect", type=click.Path())
 @click.option("--dataset", metavar="NAME", help="Registered dataset [default: found by content].")
 @click.option("-o", "--out", required=True, type=click.Path(), help="Folder to make.")
-@click.option("--alpha", type=click.FloatRange(0, 1e-9, min_open=True), default=1e-9, show_default=True,
+@click.option("--alpha", type=options.Level(0, 1e-9, min_open=True), default=1e-9, show_default=True,
               help="Family-wise error, as in trace.")  # fmt: skip
 @options.vault_option
 @options.json_option

@@ -11,7 +11,7 @@ __all__ = ["command"]
 
 @click.command("scan", epilog="Example: dataguard scan downloads/ --json")
 @click.argument("paths", nargs=-1, required=True, type=click.Path())
-@click.option("--alpha", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=1e-6, show_default=True,
+@click.option("--alpha", type=options.Level(0, 1, min_open=True, max_open=True), default=1e-6, show_default=True,
               help="Error per file over all registered datasets.")  # fmt: skip
 @options.vault_option
 @options.json_option

@@ -14,7 +14,7 @@ __all__ = ["command", "show"]
 @click.command("trace", epilog="Example: dataguard trace found.csv --dataset flights")
 @click.argument("suspect", type=click.Path())
 @click.option("--dataset", metavar="NAME", help="Registered dataset [default: found by content].")
-@click.option("--alpha", type=click.FloatRange(0, 1e-9, min_open=True), default=1e-9, show_default=True,
+@click.option("--alpha", type=options.Level(0, 1e-9, min_open=True), default=1e-9, show_default=True,
               help="Family-wise error over all recipients and all runs on the dataset.")  # fmt: skip
 @options.vault_option
 @options.json_option

@@ -20,9 +20,12 @@ from pathlib import Path
 
 from dataguard.errors import UsageError
 
-__all__ = ["atomic_directory", "atomic_write", "sync_folder"]
+__all__ = [
+    "atomic_directory", "atomic_write", "claim", "discard", "is_abandoned", "release", "remove_leftovers", "sync_folder",
+]  # fmt: skip
 
 _LONGEST = 180
+_CLAIM = "unfinished"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -104,10 +107,52 @@ def atomic_directory(path: str | os.PathLike[str], *, force: bool = False) -> It
         except BaseException:
             if aside.exists() and not target.exists():
                 aside.rename(target)
-            shutil.rmtree(temporary, ignore_errors=True)
+            for left in (temporary, aside):
+                shutil.rmtree(left, ignore_errors=True)
             raise
         sync_folder(target.parent)
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed processes of this host left in a folder, whatever it was to become.
+
+    An unfinished copy under a hidden name goes out with the folder when that is packed and sent.
+    """
+    pattern = re.compile(rf"\.(.+)\.{_host()}-([1-9][0-9]{{0,9}})-[0-9]+\.part", re.DOTALL)
+    with contextlib.suppress(OSError):
+        for path in sorted(folder.iterdir()):
+            found = pattern.fullmatch(path.name)
+            if found is not None and not _alive(int(found[2])):
+                _remove(path)
+
+
+# --- folders that count only once a registry names them -----------------------------------------------
+
+
+def claim(folder: Path) -> None:
+    """Mark a folder as unfinished work of this process, until `release`."""
+    (folder / f"{_stem(Path(_CLAIM))}{os.getpid()}-0.part").touch()
+
+
+def release(folder: Path) -> None:
+    """Take the mark away: the folder is finished."""
+    for mark in folder.glob(f".{_CLAIM}.*.part"):
+        mark.unlink(missing_ok=True)
+
+
+def is_abandoned(folder: Path) -> bool:
+    """Whether a folder is unfinished work of a process of this host that is gone."""
+    pattern = re.compile(re.escape(_stem(Path(_CLAIM))) + r"([1-9][0-9]{0,9})-0\.part")
+    marks = [pattern.fullmatch(mark.name) for mark in folder.glob(f".{_CLAIM}.*.part")]
+    return bool(marks) and all(mark is not None and not _alive(int(mark[1])) for mark in marks)
+
+
+def discard(folder: Path) -> None:
+    """Remove a folder so that no part of it is ever seen under its name."""
+    aside = folder.with_name(f"{_stem(folder)}{os.getpid()}-0.part")
+    folder.rename(aside)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _check_free(target: Path, force: bool) -> None:
@@ -183,11 +228,14 @@ def _beside(target: Path, make: Callable[[Path], None]) -> Path:
 
 def _stem(target: Path) -> str:
     """Start of all temporary names for `target`: ``.NAME.HOST-``, so that process ids mean something."""
-    host = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
     name = target.name
     if len(os.fsencode(name)) > _LONGEST:  # a name has at most 255 bytes, ours included
         name = hashlib.sha256(os.fsencode(name)).hexdigest()[:32]
-    return f".{name}.{host}-"
+    return f".{name}.{_host()}-"
+
+
+def _host() -> str:
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 
 
 def _sweep(target: Path) -> None:
@@ -205,10 +253,15 @@ def _sweep(target: Path) -> None:
             left = target.with_name(name)
             if found[2] == "old" and not os.path.lexists(target):
                 left.rename(target)
-            elif left.is_dir() and not left.is_symlink():
-                shutil.rmtree(left, ignore_errors=True)
             else:
-                left.unlink(missing_ok=True)
+                _remove(left)
+
+
+def _remove(left: Path) -> None:
+    if left.is_dir() and not left.is_symlink():
+        shutil.rmtree(left, ignore_errors=True)
+    else:
+        left.unlink(missing_ok=True)
 
 
 def _alive(process: int) -> bool:

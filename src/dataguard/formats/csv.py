@@ -173,11 +173,12 @@ class CsvSource:
             See `chunks`.
         """
         names = list(self.column_names if columns is None else columns)
+        place = {column: position for position, column in enumerate(self.column_names)}
         for column in names:
-            if column not in self.column_names:
+            if column not in place:
                 raise UsageError(f"no column {column!r}", where=str(self._file))
         schema = pa.schema([(column, pa.large_string()) for column in names])
-        positions = [self.column_names.index(column) for column in names]
+        positions = [place[column] for column in names]
         encoding = scanned_as(self.encoding)
         for chunk in self.chunks():
             if chunk.rows:

@@ -191,8 +191,10 @@ def open_source(
                 remedy="pass a path or an object with __arrow_c_stream__",
             )
         return ArrowSource(data, name or type(data).__name__)
-    text = os.fspath(data)
-    if isinstance(text, str) and "://" in text:
+    text = os.fsdecode(data)
+    if "\0" in text:
+        raise UsageError("a NUL byte in its name", where=repr(text), remedy="check the name")
+    if "://" in text:
         return _from_uri(text, name, part)
     path, found = split_part(Path(text))
     return _open_path(path, name or path.name, part or found, called)

@@ -73,6 +73,8 @@ def check_format(source: Source | None, out: Path) -> str:
     UsageError
         The name promises nothing that can be written, or nothing this source can be written as.
     """
+    if "\0" in str(out):
+        raise UsageError("a NUL byte in the name", where=repr(str(out)), remedy="choose another name")
     form, packed = format_of_name(out.name)
     kept = source.format if source is not None else form
     if kept == "parquet-folder" and form is None and not out.suffix:
