@@ -10,13 +10,14 @@ import contextlib
 import errno
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 SRC = Path(__file__).resolve().parents[1] / "src"
 EVENTS = {"open", "os.mkdir", "os.rename", "os.link", "os.remove", "os.rmdir", "os.symlink", "os.truncate"}
@@ -57,7 +58,7 @@ class Calls:
 
         def counted_sync(descriptor):
             target = f"/proc/self/fd/{descriptor}"
-            self.hit(f"sync {os.readlink(target)}" if os.path.lexists(target) else "sync")
+            self.hit(f"sync {Path(target).readlink()}" if os.path.lexists(target) else "sync")
             return sync(descriptor)
 
         def counted_change(store, sql, values=()):
@@ -91,8 +92,12 @@ def _actor(request):
         return write
     number, what = request["at"], request["what"]
 
-    def act(count, _text):
-        if what == "full" and count >= number:
+    def act(count, text):
+        if (
+            what == "full"
+            and count >= number
+            and text.split(" ")[0] in ("open", "mkdir", "sync", "link", "rename")
+        ):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         if what != "full" and count == number:
             os.kill(os.getpid(), what)
@@ -108,6 +113,8 @@ def _child(request):
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if "record" in request or "at" in request:
         Calls(request["root"], _actor(request)).install()
+    if "limit" in request:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (request["limit"], request["limit"]))
     if "uid" in request:
         os.setgid(request["uid"])
         os.setuid(request["uid"])
@@ -129,7 +136,7 @@ def _child(request):
     os._exit(code)
 
 
-def serve(warm):
+def serve(root):
     """Answer requests, one JSON document a line: start a command (its pid) or wait for one (its end)."""
     import importlib
 
@@ -138,8 +145,10 @@ def serve(warm):
     for name in COMMANDS:
         importlib.import_module(f"dataguard.cli.{name}")
     importlib.import_module("dataguard.vault")
-    if warm:
-        _warm(Path(warm))
+    if root:  # every command's work is done once in here: kernels are loaded when commands are forked
+        from faulty_world import make_base
+
+        make_base(Path(root))
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     for line in sys.stdin:
@@ -152,20 +161,6 @@ def serve(warm):
                 _child(request)
         sys.stdout.write(f"{answer}\n")
         sys.stdout.flush()
-
-
-def _warm(table):
-    """Run every command's work once, so that kernels and imports are there when commands are forked."""
-    import tempfile
-
-    from dataguard.vault import Vault
-
-    with tempfile.TemporaryDirectory() as folder, Vault.create(Path(folder, "vault")) as vault:
-        vault.register(table, name="warm")
-        vault.protect("warm", recipient="r", out=Path(folder, "r.csv"))
-        lines = Path(folder, "r.csv").read_bytes().splitlines(keepends=True)
-        Path(folder, "leak.csv").write_bytes(b"".join(lines[:200]))
-        vault.report(Path(folder, "leak.csv"), out=Path(folder, "bundle"))
 
 
 # --- the client --------------------------------------------------------------------------------------
@@ -192,19 +187,27 @@ class Done:
 
 
 class Shell:
-    """Starts commands in processes of their own; use it in a ``with`` block."""
+    """Starts commands in processes of their own; use it in a ``with`` block.
 
-    def __init__(self, folder: Path, warm: Path | None = None) -> None:
+    Parameters
+    ----------
+    folder : Path
+        Commands work below it.
+    base : Path, optional
+        Where to make a first world (`faulty_world.make_base`).
+    """
+
+    def __init__(self, folder: Path, base: Path | None = None) -> None:
         self._folder, self._n = folder, 0
         folder.mkdir(parents=True, exist_ok=True)
         self._server = subprocess.Popen(
-            [sys.executable, str(Path(__file__)), str(warm or "")],
+            [sys.executable, str(Path(__file__)), str(base or "")],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             env={**os.environ, "PYTHONPATH": str(SRC)},
         )  # fmt: skip
         assert self._server.stdout.readline() == "ready\n"
 
-    def __enter__(self) -> Shell:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -228,8 +231,8 @@ class Shell:
         """Run a command; with `after` send it a signal that many seconds later.
 
         With ``at=N, what=SIGNAL`` it gets the signal at its N-th call that can change the disk below the
-        shell's folder, with ``at=N, what="full"`` all such calls fail from there on, with ``record=FILE``
-        these calls are written down.
+        shell's folder, with ``at=N, what="full"`` all that need room fail from there on, with ``record=FILE``
+        these calls are written down. ``limit=BYTES`` bounds the size of files, ``uid=N`` is another user.
         """
         started = self.start(*argv, **more)
         if after is not None:

@@ -21,8 +21,16 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from dataguard.dsse import keyid
-from dataguard.errors import DecodeError, SchemeMismatch, UsageError
-from dataguard.formats.atomic import atomic_directory
+from dataguard.errors import DataguardError, DecodeError, SchemeMismatch, UsageError
+from dataguard.formats.atomic import (
+    atomic_directory,
+    claim,
+    discard,
+    is_abandoned,
+    remove_leftovers,
+    sync_folder,
+    unclaim,
+)
 from dataguard.formats.blocks import read_blocks
 from dataguard.formats.source import Source, open_source
 from dataguard.keys import MasterSecret, SigningKey
@@ -31,7 +39,7 @@ from dataguard.registry import ledger
 from dataguard.registry.store import Dataset, Store
 from dataguard.slots import Slots, join_slots
 
-__all__ = ["Block", "Holding", "OpenVault", "Writer", "load", "saving"]
+__all__ = ["Block", "Holding", "OpenVault", "Writer", "load", "provisional", "saving"]
 
 I64 = NDArray[np.int64]
 U64 = NDArray[np.uint64]
@@ -86,7 +94,8 @@ class OpenVault:
         )
 
     def fresh_folder(self, lineage: str, version: int) -> Path:
-        """Return a folder name for a new version; never one that a run cut short has left behind."""
+        """Return a folder name for a new version; never one that a run cut short has left behind: that goes."""
+        _clear_abandoned(self)
         return self.folder / "datasets" / lineage / f"v{version}-{self.entropy(4).hex()}"
 
     def holding(self, dataset: Dataset) -> Holding:
@@ -261,11 +270,16 @@ def saving(folder: Path, source: Source, *, keep: bool) -> Iterator[Writer]:
     source : Source
     keep : bool
         Copy the source's bytes into the vault; otherwise only its path is remembered.
+
+    The folder carries a mark until the registry names it and `provisional` ends.
     """
     folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for above in (folder.parent.parent, folder.parent.parent.parent):
+        sync_folder(above)  # else a power cut may take the new folder's name, and all in it
     try:
         with atomic_directory(folder) as staging:
             stage = Path(staging)
+            claim(stage)
             writer = Writer(stage, _reference(folder, source, keep=keep))
             try:
                 yield writer
@@ -277,6 +291,39 @@ def saving(folder: Path, source: Source, *, keep: bool) -> Iterator[Writer]:
             folder.parent.rmdir()
             folder.parent.parent.rmdir()
         raise
+
+
+def _clear_abandoned(vault: OpenVault) -> None:
+    """Remove what registrations that were killed have left: only what carries the mark of a dead process.
+
+    A folder that merely nobody names stays: the registry may have been restored from an older backup.
+    """
+    with contextlib.suppress(OSError):  # what cannot be removed does no harm but lie there
+        lineages = [p for p in (vault.folder / "datasets").iterdir() if p.is_dir()]
+        versions = {lineage: [p for p in lineage.iterdir() if is_abandoned(p)] for lineage in lineages}
+        # Asked only now: what a dead process has registered, it had registered before it died.
+        named = {vault.folder / d.meta["folder"] for d in vault.store.list_datasets()}
+        for lineage, found in versions.items():
+            is_cleared = remove_leftovers(lineage) or bool(found)
+            for version in found:
+                (unclaim if version in named else discard)(version)
+            if is_cleared and not any(lineage.iterdir()):
+                lineage.rmdir()
+
+
+@contextlib.contextmanager
+def provisional(vault: OpenVault, folder: Path, name: str) -> Iterator[None]:
+    """Remove a saved version unless the registry names it when the block ends, however that ends."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError, DataguardError):  # then a later registration removes it
+            if all(vault.folder / d.meta["folder"] != folder for d in vault.store.list_datasets(name=name)):
+                discard(folder)
+                folder.parent.rmdir()
+        raise
+    with contextlib.suppress(OSError):
+        unclaim(folder)
 
 
 def _reference(folder: Path, source: Source, *, keep: bool) -> Path:

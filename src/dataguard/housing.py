@@ -6,8 +6,9 @@ environment are handed in.
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from dataguard._version import VERSION
 from dataguard.canonical import canonical_json, parse_json
 from dataguard.dsse import keyid
 from dataguard.errors import EvidenceError, KeyringError, LedgerError, SchemeMismatch, UsageError
+from dataguard.formats.atomic import atomic_write, sync_folder
 from dataguard.keyfile import KeyFiles, KeyRing
 from dataguard.keys import Entropy, MasterRing, MasterSecret, SigningKey
 from dataguard.registry import ledger
@@ -113,11 +115,12 @@ class Settings:
 
     def write(self, root: Path) -> None:
         """Write them durably."""
-        _write_durably(root / SETTINGS, canonical_json(self.document()))
+        with atomic_write(root / SETTINGS, force=True) as file:
+            file.write(canonical_json(self.document()))
 
 
 def read_settings(root: Path) -> Settings:
-    """Return the settings of the vault in a folder.
+    """Return the settings of the vault in a folder; what marks its `init` as unfinished goes.
 
     Raises
     ------
@@ -151,6 +154,8 @@ def read_settings(root: Path) -> Settings:
         identity, registry, created = b"", None, ""
     if len(identity) != 32:
         raise LedgerError("settings are damaged", where=str(path), remedy="restore a backup")
+    with contextlib.suppress(OSError):  # an `init` killed at its last step; no later one may clear its keys
+        (root / _UNFINISHED).unlink(missing_ok=True)
     return Settings(created, identity, registry)
 
 
@@ -190,27 +195,15 @@ def make(
     UsageError
         The folder already holds a vault, or cannot be written; the registry is another vault's.
     """
-    if (root / SETTINGS).exists():
-        raise UsageError("holds a vault already", where=str(root), remedy="use it, or choose another --vault")
+    _check_free(root)
     address = None if registry is None else Address.parse(registry)
     try:
         # The slot plan in here undoes every mark, the keys make them: nobody else may look.
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        abandoned = _clear_unfinished(root)
-        (root / _UNFINISHED).touch()
-        if not (root / ".gitignore").exists():
-            (root / ".gitignore").write_text("*\n")
-        ring = KeyFiles(root / KEYS).create(entropy, secret)
-        settings = Settings(now(), ring.signing.public_bytes, address)
-        if address is not None:
-            # A registry on a server outlives this folder: the next attempt must know it as its own.
-            tried = [*sorted(abandoned), keyid(settings.identity)]
-            _write_durably(root / _UNFINISHED, "\n".join(tried).encode())
-        with open_store(root, settings, environ, create=True, abandoned=abandoned) as store:
-            payload = {"public_key": settings.identity.hex(), "tool": VERSION}
-            ledger.append(store, "vault-init", "", payload, salt=entropy(32), time=settings.created)
-        settings.write(root)
-        (root / _UNFINISHED).unlink()
+        with _alone(root) as abandoned:
+            _check_free(root)  # another `init` may have been faster
+            settings = _fill(root, secret, address, now, entropy, environ, abandoned)
+        sync_folder(root.absolute().parent)
     except OSError as error:
         raise UsageError(
             f"cannot be written ({error.strerror})", where=str(root), remedy="choose another --vault"
@@ -218,13 +211,66 @@ def make(
     return settings
 
 
-def _clear_unfinished(root: Path) -> frozenset[str]:
-    """Remove what an `init` that was cut short has left: only where its own marker says so, and only its files.
+def _fill(
+    root: Path,
+    secret: bytes | None,
+    address: Address | None,
+    now: Callable[[], str],
+    entropy: Entropy,
+    environ: Mapping[str, str],
+    abandoned: frozenset[str],
+) -> Settings:
+    if not (root / ".gitignore").exists():
+        (root / ".gitignore").write_text("*\n")
+    ring = KeyFiles(root / KEYS).create(entropy, secret)
+    settings = Settings(now(), ring.signing.public_bytes, address)
+    if address is not None:
+        # A registry on a server outlives this folder: the next attempt must know it as its own.
+        _append_durably(root / _UNFINISHED, f"\n{keyid(settings.identity)}".encode())
+    with open_store(root, settings, environ, create=True, abandoned=abandoned) as store:
+        payload = {"public_key": settings.identity.hex(), "tool": VERSION}
+        ledger.append(store, "vault-init", "", payload, salt=entropy(32), time=settings.created)
+    settings.write(root)
+    return settings
 
-    Returned are the key ids of vaults it began on a server.
+
+def _check_free(root: Path) -> None:
+    if (root / SETTINGS).exists():
+        with contextlib.suppress(OSError):
+            (root / _UNFINISHED).unlink(missing_ok=True)
+        raise UsageError("holds a vault already", where=str(root), remedy="use it, or choose another --vault")
+
+
+@contextlib.contextmanager
+def _alone(root: Path) -> Iterator[frozenset[str]]:
+    """Mark the folder as unfinished for the time being, and be the only one who does (POSIX).
+
+    What an earlier `init` has left is cleared, where its mark says so and nobody is at work on it. Yielded
+    are the key ids of vaults it began on a server.
     """
-    if not (root / _UNFINISHED).exists():
-        return frozenset()
+    marker = root / _UNFINISHED
+    try:
+        descriptor, is_new = os.open(marker, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), True
+    except FileExistsError:
+        descriptor, is_new = os.open(marker, os.O_RDWR), False
+    try:
+        if os.name == "posix":
+            import fcntl
+
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UsageError("another `init` is at work here", where=str(root), remedy="wait") from None
+        if not is_new:
+            _check_free(root)
+        yield frozenset() if is_new else _clear_unfinished(root)
+        marker.unlink(missing_ok=True)
+    finally:
+        os.close(descriptor)
+
+
+def _clear_unfinished(root: Path) -> frozenset[str]:
+    """Remove what an `init` that was cut short has left, and only that."""
     for name in ("master.key", "signing.key", "locked.key"):
         (root / KEYS / name).unlink(missing_ok=True)
     for left in root.glob(REGISTRY + "*"):
@@ -232,8 +278,8 @@ def _clear_unfinished(root: Path) -> frozenset[str]:
     return frozenset((root / _UNFINISHED).read_text(encoding="ascii", errors="replace").split())
 
 
-def _write_durably(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
+def _append_durably(path: Path, data: bytes) -> None:
+    with path.open("ab") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

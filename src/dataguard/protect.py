@@ -23,6 +23,7 @@ from dataguard.budget import DEFAULT_BUDGET, Budget
 from dataguard.carrier import Alignment, Carrier, ColumnMatch, Distortion
 from dataguard.errors import CapacityError, UsageError, WeakMarkError
 from dataguard.formats.arrow import ArrowSource
+from dataguard.formats.atomic import remove_leftovers
 from dataguard.formats.blocks import read_blocks
 from dataguard.formats.edits import BlockMoves
 from dataguard.formats.source import open_source, part_of
@@ -127,6 +128,7 @@ def protect(
     handler = carrier(dataset.kind)
     held = vault.holding(dataset)
     _check_not_original(vault, held, target, name)
+    remove_leftovers(target.absolute().parent)
     generation = _generation(vault, dataset, recipient)
     key = keys.mark_key(vault.master, dataset.lineage, recipient, generation)
     marking = _Marking(handler, held, key, budget)
@@ -144,6 +146,10 @@ def protect(
         _read_back(handler, held, partial, target, key, budget)
         with vault.store.transaction():
             committed = commit_recipient(vault, dataset, recipient)
+            if committed.generation != generation:
+                raise UsageError(
+                    "a report has opened this recipient's mark key meanwhile", where=name, remedy="run again"
+                )
             export = _log_export(vault, dataset, committed, held.frame, sha256, target, meta)
 
     written = write_marked(held.source, marking.moves(), target, force=force, release=release)

@@ -26,7 +26,7 @@ from dataguard.fingerprints.engines import default_engines
 from dataguard.fingerprints.sketch import merge_sketches
 from dataguard.formats.blocks import memory_for, row_cost, spread
 from dataguard.formats.source import Source, is_fetched, open_source, part_of, shown
-from dataguard.holdings import OpenVault, saving
+from dataguard.holdings import OpenVault, provisional, saving
 from dataguard.modalities.discovery import carrier, detect
 from dataguard.model import LEVELS, TRACE_ALPHA, BiasLaw, Shown, document, plain
 from dataguard.reading import decoded, edges_of, some_units
@@ -124,36 +124,53 @@ def register(
     made_of = _Gathered(TreesBuilder(secret, version), keys.decoy_mark_key(keys.decoy_seed(secret), 0))
     with saving(folder, source, keep=keep) as writer:
         for content in start.contents:
-            try:
-                plan = handler.slots(content, made, law)
-            except CapacityError as error:
-                raise CapacityError(
-                    error.what, where=error.where or source.name, remedy=error.remedy
-                ) from None
+            plan = _plan(handler, content, made, law, source.name)
             writer.add(handler.ids(content), plan)
             made_of.add(handler, content, plan)
             budget.watch("register", made_of.rows, start.edges[-1])
             del content, plan  # or they would live on while the next block is read
         made_of.check_room(name)
-    roots, salt = made_of.trees.finish().roots(), vault.entropy(32)
-    roots["decoys_commitment"] = keys.commit("decoys", keys.decoy_seed(secret), salt)
-    digest = source.sha256()
-    stored = _stored_digest(writer.reference, source, digest)
-    meta = {
-        "next_id": max(start.next_id, made_of.largest_id + 1), "decoys_salt": salt.hex(), "profile": profile,
-        "folder": str(folder.relative_to(vault.folder)), "source_sha256": digest, "part": part_of(source),
-    }  # fmt: skip
-    names = source.column_names
-    record = Dataset(
-        f"{name}@{version}", name, lineage, version, handler.kind, made_of.rows, len(names), stored,
-        _inside(writer.reference, vault.folder), vault.now(), roots, meta,
-    )  # fmt: skip
+    salt = vault.entropy(32)
+    with provisional(vault, folder, name):
+        digest = source.sha256()
+        meta = {
+            "next_id": max(start.next_id, made_of.largest_id + 1), "decoys_salt": salt.hex(), "profile": profile,
+            "folder": str(folder.relative_to(vault.folder)), "source_sha256": digest, "part": part_of(source),
+        }  # fmt: skip
+        record = Dataset(
+            f"{name}@{version}", name, lineage, version, handler.kind, made_of.rows, len(source.column_names),
+            _stored_digest(writer.reference, source, digest), _inside(writer.reference, vault.folder),
+            vault.now(), made_of.roots(secret, salt), meta,
+        )  # fmt: skip
+        _enter(vault, record, source.column_names, law, made_of)
+    return Registered(name, version, handler.kind, made_of.rows, record.columns, digest, made_of.capacity())
+
+
+def _plan(handler: Carrier[Any], content: Any, made: SlotBrief, law: BiasLaw, name: str) -> Slots:
+    try:
+        return handler.slots(content, made, law)
+    except CapacityError as error:
+        raise CapacityError(error.what, where=error.where or name, remedy=error.remedy) from None
+
+
+def _enter(vault: OpenVault, record: Dataset, names: tuple[str, ...], law: BiasLaw, made: _Gathered) -> None:
+    """Put a version into registry and ledger, all of it or nothing.
+
+    Raises
+    ------
+    UsageError
+        Another process has registered this version meanwhile.
+    """
     with vault.store.transaction():
+        if any(d.version >= record.version for d in vault.store.list_datasets(name=record.name)):
+            raise UsageError(
+                f"version {record.version} was registered by another process meanwhile", where=record.name,
+                remedy="run again, if this is to be the next version",
+            )  # fmt: skip
         vault.store.add_dataset(record)
-        vault.store.add_fingerprint(Fingerprint(record.id, "columns/1", merge_sketches(made_of.sketches)))
-        payload = _payload(record, names, law, made_of)
-        vault.append("registration", keys.scope_pseudonym(secret), payload)
-    return Registered(name, version, handler.kind, made_of.rows, len(names), digest, made_of.capacity())
+        vault.store.add_fingerprint(Fingerprint(record.id, "columns/1", merge_sketches(made.sketches)))
+        scope = keys.scope_pseudonym(keys.dataset_secret(vault.master, record.lineage))
+        vault.append("registration", scope, _payload(record, names, law, made))
 
 
 def _stored_digest(reference: Path, source: Source, digest: str) -> str:
@@ -267,6 +284,11 @@ class _Gathered:
                 where=name,
                 remedy="protect one of the columns named (--protect-columns), or lower its --tolerance",
             )
+
+    def roots(self, secret: bytes, salt: bytes) -> dict[str, str]:
+        """Return the roots over rows, slots and biases, and the commitment to the decoys' seed."""
+        decoys = keys.commit("decoys", keys.decoy_seed(secret), salt)
+        return {**self.trees.finish().roots(), "decoys_commitment": decoys}
 
     def capacity(self) -> dict[str, Any]:
         """Return slots in all and per column group, guarded columns, and the forecast."""

@@ -32,6 +32,7 @@ from dataguard.evidence.case import (
     Reading,
 )
 from dataguard.formats.arrow import ArrowSource
+from dataguard.formats.atomic import remove_leftovers
 from dataguard.holdings import OpenVault
 from dataguard.investigate import compare_sources
 from dataguard.model import COMPARE_ALPHA, TRACE_ALPHA, plain
@@ -74,6 +75,7 @@ def report(
     UsageError, DecodeError, EvidenceError
     """
     _check_out(out, force)
+    remove_leftovers(out.absolute().parent)
     traced = trace_case(vault, suspect, dataset=dataset, alpha=alpha, budget=budget)
     compared = compare_sources(
         traced.handler, traced.held.source, traced.suspect.source, COMPARE_ALPHA, budget

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 from pathlib import Path
+from types import FrameType
 
 import click
 
@@ -16,9 +18,14 @@ from dataguard.errors import DataguardError
 __all__ = ["main"]
 
 
+class _Ended(BaseException):
+    """A signal asked the process to end; unwinds like Ctrl-C, so that nothing unfinished is left behind."""
+
+
 def main() -> None:
     """Run the command line and exit."""
     _use_kernel_cache()
+    _end_in_order()
     try:
         code = cli.main(prog_name="dataguard", standalone_mode=False)
     except click.exceptions.Exit as stop:
@@ -34,6 +41,8 @@ def main() -> None:
     except (KeyboardInterrupt, click.Abort):
         click.echo("dataguard: interrupted; nothing half-written was left behind", err=True)
         code = 130
+    except _Ended as ended:
+        code = _quietly(128 + int(ended.args[0]))
     except SystemExit:
         # click's own answer to a reader that went away (a pipe into `head`): no finding and no error of ours.
         code = _quietly(0)
@@ -53,6 +62,18 @@ def _quietly(code: int) -> int:
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return code
+
+
+def _end_in_order() -> None:
+    """Let SIGTERM and SIGHUP end a command as Ctrl-C does; what the caller has set or ignored (nohup) stays."""
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        raise _Ended(number)
+
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, end)
 
 
 def _use_kernel_cache() -> None:

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from dataguard.errors import DecodeError, UsageError
 from dataguard.formats.edits import take_rows
+from dataguard.formats.selection import selected
 
 __all__ = ["ArrowSource", "nested_names"]
 
@@ -87,10 +88,8 @@ class ArrowSource:
 
     def table(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Return the table, or the columns wanted; see `batches`."""
-        for column in columns or ():
-            if column not in self.column_names:
-                raise UsageError(f"no column {column!r}", where=self.name)
-        return self._table if columns is None else self._table.select(list(columns))
+        wanted = selected(self.column_names, columns, self.name)
+        return self._table if columns is None else self._table.select(wanted)
 
     def rows(self) -> int:
         """Return the number of rows."""

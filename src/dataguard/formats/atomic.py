@@ -21,7 +21,8 @@ from pathlib import Path
 from dataguard.errors import UsageError
 
 __all__ = [
-    "atomic_directory", "atomic_write", "claim", "discard", "is_abandoned", "release", "remove_leftovers", "sync_folder",
+    "atomic_directory", "atomic_write", "claim", "discard", "is_abandoned", "remove_leftovers", "sync_folder",
+    "unclaim",
 ]  # fmt: skip
 
 _LONGEST = 180
@@ -114,28 +115,31 @@ def atomic_directory(path: str | os.PathLike[str], *, force: bool = False) -> It
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove what killed processes of this host left in a folder, whatever it was to become.
+def remove_leftovers(folder: Path) -> bool:
+    """Remove what killed processes of this host left in a folder, whatever it was to become; return if any was.
 
     An unfinished copy under a hidden name goes out with the folder when that is packed and sent.
     """
     pattern = re.compile(rf"\.(.+)\.{_host()}-([1-9][0-9]{{0,9}})-[0-9]+\.part", re.DOTALL)
+    is_found = False
     with contextlib.suppress(OSError):
         for path in sorted(folder.iterdir()):
             found = pattern.fullmatch(path.name)
             if found is not None and not _alive(int(found[2])):
+                is_found = True
                 _remove(path)
+    return is_found
 
 
 # --- folders that count only once a registry names them -----------------------------------------------
 
 
 def claim(folder: Path) -> None:
-    """Mark a folder as unfinished work of this process, until `release`."""
+    """Mark a folder as unfinished work of this process, until `unclaim`."""
     (folder / f"{_stem(Path(_CLAIM))}{os.getpid()}-0.part").touch()
 
 
-def release(folder: Path) -> None:
+def unclaim(folder: Path) -> None:
     """Take the mark away: the folder is finished."""
     for mark in folder.glob(f".{_CLAIM}.*.part"):
         mark.unlink(missing_ok=True)

@@ -15,12 +15,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from dataguard.errors import DecodeError, UsageError
+from dataguard.errors import DecodeError
 from dataguard.formats.chunks import Chunk
 from dataguard.formats.compression import ByteStream, compression_of, open_bytes, reading
 from dataguard.formats.csv_scan import BOM, Layout, Scanner, scanned_as
 from dataguard.formats.dialect import SEPARATORS, sniff_dialect
 from dataguard.formats.encodings import encoding_named, sniff_encoding
+from dataguard.formats.selection import selected
 from dataguard.formats.transcode import Utf16Stream, decode_cells
 
 __all__ = ["CsvSource"]
@@ -172,11 +173,8 @@ class CsvSource:
         DecodeError
             See `chunks`.
         """
-        names = list(self.column_names if columns is None else columns)
+        names = selected(self.column_names, columns, str(self._file))
         place = {column: position for position, column in enumerate(self.column_names)}
-        for column in names:
-            if column not in place:
-                raise UsageError(f"no column {column!r}", where=str(self._file))
         schema = pa.schema([(column, pa.large_string()) for column in names])
         positions = [place[column] for column in names]
         encoding = scanned_as(self.encoding)

@@ -158,7 +158,9 @@ class Scanner:
         self.begin = end
         if len(self.preamble) > _MAX_ROW:
             raise DecodeError(
-                f"no header within the first {_MAX_ROW >> 20} MiB", where=self.layout.where, remedy="is it a table?"
+                f"no header within the first {_MAX_ROW >> 20} MiB",
+                where=self.layout.where,
+                remedy="is it a table?",
             )
 
     def first_row(self) -> int:

@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from dataguard.errors import DataguardError, DecodeError, UsageError
+from dataguard.formats.selection import selected
 from dataguard.formats.sql import quoted, undecided
 
 __all__ = ["DuckdbSource", "as_text", "deciphered", "load_duckdb", "shut_in"]
@@ -170,10 +171,7 @@ class DuckdbSource:
         DecodeError
             Damaged data, rows that need more than the memory allowed, rows out of order.
         """
-        wanted = list(self.column_names if columns is None else columns)
-        for column in wanted:
-            if column not in self._columns:
-                raise UsageError(f"no column {column!r}", where=self._where)
+        wanted = selected(self.column_names, columns, self._where)
         chosen = ", ".join(["rowid", *(self._columns[column].select for column in wanted)])
         held: list[pa.RecordBatch] = []
         rows = size = 0

@@ -22,6 +22,7 @@ from dataguard.formats.excel_cells import MAX_CELLS, SheetCells, dry_run, read_c
 from dataguard.formats.excel_package import Entry, Package, read_package
 from dataguard.formats.excel_sheet import SheetFacts, scan_sheet
 from dataguard.formats.parts import SeveralTablesError
+from dataguard.formats.selection import selected
 
 __all__ = ["ExcelSource", "Workbook", "Worksheet"]
 
@@ -231,10 +232,7 @@ class ExcelSource:
 
     def table(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Return whole columns; see `batches`."""
-        for column in columns or ():
-            if column not in self.column_names:
-                raise UsageError(f"no column {column!r}", where=str(self._file))
-        return self._table.select(list(self.column_names if columns is None else columns))
+        return self._table.select(selected(self.column_names, columns, str(self._file)))
 
     def rows(self) -> int:
         """Return the number of rows below the header, blank ones between others included."""

@@ -14,8 +14,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from dataguard.errors import DecodeError, UsageError
+from dataguard.errors import DecodeError
 from dataguard.formats.ipc_messages import read_layout
+from dataguard.formats.selection import selected
 
 __all__ = ["IpcSource", "without_views"]
 
@@ -143,10 +144,7 @@ class IpcSource:
         DecodeError
             Damaged data.
         """
-        for column in columns or ():
-            if column not in self.column_names:
-                raise UsageError(f"no column {column!r}", where=str(self._file))
-        wanted = list(self.column_names if columns is None else columns)
+        wanted = selected(self.column_names, columns, str(self._file))
         fields = sorted({self.column_names.index(column) for column in wanted} or {0})
         for _, batch, _ in self.raw_batches(fields):
             chosen = batch.select(wanted)

@@ -17,11 +17,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dataguard.errors import DecodeError, UsageError
+from dataguard.errors import DecodeError
 from dataguard.formats.chunks import Chunk
 from dataguard.formats.compression import ByteStream, compression_of, open_bytes, reading
 from dataguard.formats.edits import BlockMoves
 from dataguard.formats.jsonl_scan import BOM, KeyTable, LineScanner, changed_error, without_surrogates
+from dataguard.formats.selection import selected
 from dataguard.formats.splice import splice_text
 
 __all__ = ["JsonLinesSource", "write_jsonl"]
@@ -117,12 +118,10 @@ class JsonLinesSource:
         DecodeError
             See `chunks`.
         """
-        names = list(self.column_names if columns is None else columns)
-        for column in names:
-            if column not in self.column_names:
-                raise UsageError(f"no column {column!r}", where=str(self._file))
+        names = selected(self.column_names, columns, str(self._file))
+        place = {column: position for position, column in enumerate(self.column_names)}
         schema = pa.schema([(column, pa.large_string()) for column in names])
-        positions = [self.column_names.index(column) for column in names]
+        positions = [place[column] for column in names]
         raw = [name in self.nested_columns for name in names]
         width = len(self.column_names)
         for chunk in self.chunks():

@@ -21,13 +21,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from dataguard.errors import DecodeError, UsageError
+from dataguard.errors import DecodeError
 from dataguard.formats.arrow import nested_names
 from dataguard.formats.moved import Cells, compacted
 from dataguard.formats.parquet_footer import Footer, read_footer, too_large
 from dataguard.formats.parquet_options import column_options, writer_options
 from dataguard.formats.parquet_pages import check_pages
 from dataguard.formats.parquet_splice import splice_parquet
+from dataguard.formats.selection import selected
 
 __all__ = ["ParquetSource", "rewrite_parquet"]
 
@@ -170,10 +171,11 @@ class ParquetSource:
         DecodeError
             Damaged data.
         """
-        wanted = self._wanted(columns)
+        wanted = selected(self.column_names, columns, str(self._file))
         with self.open() as file, self.decoding():
             self.check(wanted)
             for batch in file.iter_batches(batch_size=self._batch_rows(wanted), columns=wanted):
+                batch.validate(full=True)  # text that is not UTF-8 passes the reader and stops others later
                 yield batch.select(wanted)  # the reader keeps file order, and takes "a" for "a.b" too
 
     def table(self, columns: Sequence[str] | None = None) -> pa.Table:
@@ -184,7 +186,7 @@ class ParquetSource:
         DecodeError
             Also for rows that take more than 1 GiB and a thousand times the size of the file.
         """
-        wanted = self._wanted(columns)
+        wanted = selected(self.column_names, columns, str(self._file))
         with self.open() as file, self.decoding():
             self.check(wanted)
             self._batch_rows(wanted)
@@ -193,7 +195,9 @@ class ParquetSource:
                 float(self.footer.spans[:, i, 2].sum()) * self._entry(i) for i in leaves
             )
             if not too_large(most, self._size):
-                return file.read(columns=wanted).select(wanted)
+                whole = file.read(columns=wanted).select(wanted)
+                whole.validate(full=True)
+                return whole
         batches, size = [], 0
         for batch in self.batches(wanted):
             batches.append(batch)
@@ -272,13 +276,6 @@ class ParquetSource:
                         size = int(self._pages[group, i, 1])
                     longest[i] = max(longest[i], size)
         self._longest.update(longest)
-
-    def _wanted(self, columns: Sequence[str] | None) -> list[str]:
-        known = set(self.column_names)
-        for column in columns or ():
-            if column not in known:
-                raise UsageError(f"no column {column!r}", where=str(self._file))
-        return list(self.column_names if columns is None else columns)
 
     def rows(self) -> int:
         """Return the number of rows, from the footer."""

@@ -20,6 +20,7 @@ import pyarrow as pa
 from dataguard.errors import DecodeError, UsageError
 from dataguard.formats.moved import Cells, MovedCells
 from dataguard.formats.parquet import ParquetSource, rewrite_parquet
+from dataguard.formats.selection import selected
 
 __all__ = ["ParquetFolderSource", "write_parquet_folder"]
 
@@ -124,10 +125,8 @@ class ParquetFolderSource:
         return pa.concat_tables(tables)
 
     def _selected(self, columns: Sequence[str] | None) -> pa.Schema:
-        for column in columns or ():
-            if column not in self.column_names:
-                raise UsageError(f"no column {column!r}", where=str(self._folder))
-        return self._schema if columns is None else pa.schema([self._schema.field(c) for c in columns])
+        wanted = selected(self.column_names, columns, str(self._folder))
+        return self._schema if columns is None else pa.schema([self._schema.field(c) for c in wanted])
 
     def _stored(self, schema: pa.Schema) -> list[str]:
         """Columns to read from the files: one at least, which counts the rows."""

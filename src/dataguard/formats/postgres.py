@@ -23,6 +23,7 @@ import pyarrow as pa
 from dataguard.errors import DataguardError, DecodeError, UsageError
 from dataguard.formats.csv import CsvSource
 from dataguard.formats.postgres_link import Address, link, masked, parse_postgres_url, speaking
+from dataguard.formats.selection import selected
 from dataguard.formats.sql import quoted, undecided
 
 __all__ = ["PostgresSource"]
@@ -136,10 +137,7 @@ class PostgresSource:
         UsageError
             Unknown column.
         """
-        wanted = list(self.column_names if columns is None else columns)
-        for column in wanted:
-            if column not in self._alias_of:
-                raise UsageError(f"no column {column!r}", where=self._where)
+        wanted = selected(self.column_names, columns, self._where)
         with self._elsewhere():
             for batch in self._text.batches([self._alias_of[column] for column in wanted]):
                 yield batch.rename_columns(wanted)

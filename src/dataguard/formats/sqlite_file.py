@@ -23,6 +23,7 @@ from typing import IO, Any
 import pyarrow as pa
 
 from dataguard.errors import DataguardError, DecodeError, UsageError
+from dataguard.formats.selection import selected
 from dataguard.formats.sql import quoted, undecided
 
 __all__ = ["WAL_VERSIONS", "SqliteSource", "harden"]
@@ -236,10 +237,7 @@ class SqliteSource:
             See `cells`.
         """
         by_name = {column.name: column for column in self._columns}
-        for column in columns or ():
-            if column not in by_name:
-                raise UsageError(f"no column {column!r}", where=self._where)
-        wanted = [by_name[column] for column in columns] if columns is not None else list(self._columns)
+        wanted = [by_name[column] for column in selected(by_name, columns, self._where)]
         schema = pa.schema([(column.name, column.kind) for column in wanted])
         held: list[pa.RecordBatch] = []
         for rows in self.cells([column.name for column in wanted]):
