@@ -17,8 +17,8 @@ from faulty import SRC, Done, Shell
 
 FLIGHTS = SRC / "dataguard" / "data" / "flights_2013_01.parquet"
 COLUMNS = ["month", "dep_time", "dep_delay", "arr_delay", "flight", "origin", "dest", "air_time"]
-LEAKED = 150
-"""Rows of an export that are traced: some 100 votes."""
+LEAKED = 60
+"""Rows of an export that are traced: some 80 votes."""
 KINDS = ("init", "register", "protect", "trace", "report")
 
 
@@ -180,7 +180,7 @@ def traced(vault: Path, suspect: Path, scratch: Path) -> str:
 # --- making worlds ---------------------------------------------------------------------------------------
 
 
-def small_table(root: Path, rows: int = 1500) -> Path:
+def small_table(root: Path, rows: int = 1000) -> Path:
     """Write the table a world begins with, ``a.csv``, and a later version of it, ``b.csv``; return the first."""
     import pyarrow.compute as pc
     import pyarrow.csv as pacsv

@@ -34,6 +34,7 @@ from faulty_world import (
     random_cuts,
 )
 
+QUICK = tuple((kind, False) for kind in KINDS)
 ALL = tuple(
     (kind, force) for kind in KINDS for force in (False, True) if not (force and kind in ("init", "trace"))
 )
@@ -68,7 +69,7 @@ def some(draw, per_kind):
 # --- kill -9 -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("count", [8, pytest.param(40, marks=slow)])
+@pytest.mark.parametrize("count", [10, pytest.param(40, marks=slow)])
 def test_killed_at_any_time(base, tmp_path, count):
     tally = Tally()
     random_cuts(base, base.root.parent / f"at-any-time-{count}", count, count, tally)
@@ -76,13 +77,15 @@ def test_killed_at_any_time(base, tmp_path, count):
     assert sum(tally.missed.values()) < count / 2, "most kills come before the end"
 
 
-@pytest.mark.parametrize("per_kind", [3, pytest.param(14, marks=slow)])
-def test_killed_between_two_calls(base, per_kind):
+@pytest.mark.parametrize(
+    ("per_kind", "kinds"), [(3, ALL[:-2]), (1, ALL[-2:]), pytest.param(8, ALL, marks=slow)]
+)
+def test_killed_between_two_calls(base, per_kind, kinds):
     draw, tally = random.Random(per_kind), Tally()
     folder = base.root.parent / f"at-calls-{per_kind}"
-    cuts_at_calls(base, folder, draw, tally, some(draw, per_kind), kinds=ALL)
+    cuts_at_calls(base, folder, draw, tally, some(draw, per_kind), kinds=kinds)
     assert tally.violations == []
-    assert sum(tally.missed.values()) == 0
+    assert sum(tally.missed.values()) < sum(tally.cuts.values()) / 2
     assert sum(tally.leftovers.values()) > 0, "some kills leave something to clear up"
 
 
@@ -111,7 +114,7 @@ def test_a_finished_vault_is_not_cleared_by_a_later_init(tmp_path):
 
 def test_a_folder_that_nobody_names_but_no_dead_process_made_stays(world):
     """The registry may have been restored from an older backup: then such folders are all that is left."""
-    own = world.vault / "datasets" / "0" * 32 / "v1-00000000"
+    own = world.vault / "datasets" / ("0" * 32) / "v1-00000000"
     own.mkdir(parents=True)
     assert world.run("register", world.root / "b.csv", "--name", "g").code == 0
     assert own.exists()
@@ -120,11 +123,11 @@ def test_a_folder_that_nobody_names_but_no_dead_process_made_stays(world):
 # --- Ctrl-C and SIGTERM --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("per_kind", [1, pytest.param(5, marks=slow)])
+@pytest.mark.parametrize(("per_kind", "kinds"), [(1, QUICK), pytest.param(3, ALL, marks=slow)])
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted(base, signum, per_kind):
+def test_interrupted(base, signum, per_kind, kinds):
     draw, seen = random.Random(per_kind), []
-    for kind, force in ALL:
+    for kind, force in kinds:
         world = copy_world(base, base.root.parent / f"stop-{signum}-{per_kind}-{kind}-{force}")
         commands = Commands(world, draw)
         calls = world.shell.calls(*world.full(*commands.make(kind, force=force)))
@@ -168,12 +171,20 @@ def filled(world, place, free):
     (folder / "filler").write_bytes(bytes(max(0, room.f_bavail * room.f_frsize - free)))
 
 
-@pytest.mark.parametrize(("place", "free"), [("vault", 0), ("vault", 40_000), ("out", 0), ("out", 40_000)])
+@pytest.mark.parametrize(
+    ("place", "free"),
+    [
+        ("vault", 0),
+        ("out", 20_000),
+        pytest.param("vault", 40_000, marks=slow),
+        pytest.param("out", 0, marks=slow),
+    ],
+)
 def test_full_disk(world, place, free):
     filled(world, place, free)
     try:
         commands, failed = Commands(world, random.Random(0)), []
-        for kind, force in ALL[1:]:
+        for kind, force in ALL[1:] if free else QUICK[1:]:
             argv = commands.make(kind, force=force)
             done = world.run(*argv)
             if not done.is_done:
@@ -192,10 +203,10 @@ def test_full_disk(world, place, free):
         subprocess.run(["umount", str(world.vault if place == "vault" else world.out)], check=True)
 
 
-@pytest.mark.parametrize("per_kind", [2, pytest.param(6, marks=slow)])
-def test_no_room_from_some_call_on(base, per_kind):
+@pytest.mark.parametrize(("per_kind", "kinds"), [(1, ALL[:4]), pytest.param(3, ALL, marks=slow)])
+def test_no_room_from_some_call_on(base, per_kind, kinds):
     draw = random.Random(per_kind)
-    for kind, force in ALL:
+    for kind, force in kinds:
         world = copy_world(base, base.root.parent / f"full-{per_kind}-{kind}-{force}")
         commands = Commands(world, draw)
         calls = world.shell.calls(*world.full(*commands.make(kind, force=force)))
@@ -216,10 +227,10 @@ def test_no_room_from_some_call_on(base, per_kind):
 
 
 def test_files_that_may_not_grow(world):
-    """Without a disk to mount: no file may be larger than 60 kB."""
+    """Without a disk to mount: no file may be larger than 20 kB."""
     for kind in ("register", "protect"):
         argv = Commands(world, random.Random(1)).make(kind, force=False)
-        done = world.run(*argv, limit=60_000)
+        done = world.run(*argv, limit=20_000)
         assert done.code == 2, done.text
         assert done.line()
         assert world.leftovers() == []
@@ -298,7 +309,7 @@ def everything_at_once(world, n):
         ("protect", "f", "--recipient", f"v{n}", "-o", out / f"same{n}.csv"),
         ("trace", world.root / "leak1.csv", "--dataset", "f"),
         ("trace", world.root / "leak0.csv", "--dataset", "f"),
-        ("report", world.root / "leak1.csv", "--dataset", "f", "-o", out / f"b{n}"),
+        ("report", world.root / "leak1.csv", "--dataset", "f", "-o", out / f"bundle{n}"),
     ]
 
 
@@ -392,7 +403,7 @@ def test_a_version_is_on_disk_before_the_ledger_names_it(world):
     lineage = r"datasets/[0-9a-f]{32}"
     order(
         calls, rf"^mkdir .*{lineage}$", r"sync .*/vault/datasets$", rf"sync .*{lineage}/\.v1.*(csv|parquet)$",
-        r"^rename .*/v1", rf"sync .*{lineage}$", "before COMMIT", "after COMMIT", r"^remove .*unfinished",
+        r"^rename .*/v1", rf"sync .*{lineage}$", "before COMMIT", "after COMMIT", r"^remove .*/v1.*unfinished",
     )  # fmt: skip
 
 

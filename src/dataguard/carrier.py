@@ -296,8 +296,8 @@ class Carrier(Protocol[Content]):
         """Return the canonical cells of some units: what opens their leaves."""
         ...
 
-    def study(self, sample: Content, brief: SlotBrief) -> Mapping[str, Any]:
-        """Return what must be known of the whole before a block of it can be planned, from a sample of its units.
+    def study(self, original: Large[Content], brief: SlotBrief) -> Mapping[str, Any]:
+        """Return what must be known of the whole before a block of it can be planned.
 
         JSON-ready; it comes back in ``brief.study``.
         """

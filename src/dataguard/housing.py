@@ -155,7 +155,8 @@ def read_settings(root: Path) -> Settings:
     if len(identity) != 32:
         raise LedgerError("settings are damaged", where=str(path), remedy="restore a backup")
     with contextlib.suppress(OSError):  # an `init` killed at its last step; no later one may clear its keys
-        (root / _UNFINISHED).unlink(missing_ok=True)
+        if (root / _UNFINISHED).exists():
+            (root / _UNFINISHED).unlink(missing_ok=True)
     return Settings(created, identity, registry)
 
 

@@ -24,7 +24,7 @@ from dataguard.model import COMPARE_ALPHA, Relation, Shown
 from dataguard.reading import decoded, edges_of, large
 from dataguard.registry.store import Dataset
 
-__all__ = ["ScanResult", "compare", "compare_sources", "expand", "matches", "newest", "scan"]
+__all__ = ["Found", "ScanResult", "compare", "compare_sources", "expand", "matches", "newest", "scan"]
 
 # --- compare -------------------------------------------------------------------------------------
 
@@ -89,11 +89,15 @@ class ScanResult(Shown):
         ``dataset, version, containment_original, containment_suspect, log10_p`` each.
     skipped : str
         Why the file was not read; empty if it was.
+    unavailable : tuple of str
+        Registered datasets it could not be compared with, each with the reason: their reference copy is
+        gone or has changed.
     """
 
     path: str
     matches: tuple[Mapping[str, Any], ...]
     skipped: str = ""
+    unavailable: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON document of one line of `dataguard scan`."""
@@ -102,7 +106,24 @@ class ScanResult(Shown):
             "path": self.path,
             "matches": [dict(m) for m in self.matches],
             "skipped": self.skipped or None,
+            "unavailable": list(self.unavailable),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Registered datasets that occur in a source.
+
+    Attributes
+    ----------
+    matches : tuple of mapping
+        As in `ScanResult`, with the ``relation``.
+    unavailable : tuple of str
+        As in `ScanResult`.
+    """
+
+    matches: tuple[Mapping[str, Any], ...]
+    unavailable: tuple[str, ...]
 
 
 def scan(
@@ -137,12 +158,14 @@ def _scanned(
         It is several.
     """
     try:
-        source = open_source(path)
-        return ScanResult(shown(path), tuple(matches(vault, source, datasets, alpha, budget)))
+        found = matches(vault, open_source(path), datasets, alpha, budget)
+        return ScanResult(shown(path), found.matches, unavailable=found.unavailable)
     except SeveralTablesError:
         raise
     except DataguardError as error:
-        return ScanResult(shown(path), (), str(error))
+        # In a folder full of other files the list of known suffixes would only tire.
+        is_other = error.what.startswith("unknown kind of file")
+        return ScanResult(shown(path), (), f"{error.where}: {error.what}" if is_other else str(error))
 
 
 def _check_alpha(alpha: float) -> None:
@@ -158,11 +181,14 @@ def newest(datasets: Iterable[Dataset]) -> list[Dataset]:
     return list(by_name.values())
 
 
-def matches(
-    vault: OpenVault, source: Source, datasets: list[Dataset], alpha: float, budget: Budget
-) -> Iterator[dict[str, Any]]:
-    """Yield the registered datasets that occur in a source, each at its share of `alpha`."""
+def matches(vault: OpenVault, source: Source, datasets: list[Dataset], alpha: float, budget: Budget) -> Found:
+    """Return the registered datasets that occur in a source, each at its share of `alpha`.
+
+    One whose reference copy is gone or has changed is left out, and said to be.
+    """
     prints: dict[str, bytes] = {}
+    occurring: list[Mapping[str, Any]] = []
+    unavailable: list[str] = []
     for dataset in datasets:
         handler = carrier(dataset.kind)
         if dataset.kind not in prints:
@@ -170,15 +196,20 @@ def matches(
         known = vault.store.get_fingerprint(dataset.id, "columns/1").blob
         if overlap(known, prints[dataset.kind]) <= 0:
             continue
-        held = vault.holding(dataset)
+        try:
+            held = vault.holding(dataset)
+        except DataguardError as error:
+            unavailable.append(f"{dataset.name} (version {dataset.version}): {error.where}: {error.what}")
+            continue
         found = compare_sources(handler, held.source, source, alpha / max(1, len(datasets)), budget)
         if found.relation not in (Relation.SAME_SCHEMA, Relation.UNRELATED):
             document = found.to_dict()
-            yield {
+            occurring.append({
                 "dataset": dataset.name, "version": dataset.version, "relation": document["relation"],
                 "containment_original": document["containment_original"],
                 "containment_suspect": document["containment_suspect"], "log10_p": document["log10_p"],
-            }  # fmt: skip
+            })  # fmt: skip
+    return Found(tuple(occurring), tuple(unavailable))
 
 
 def _fingerprint(handler: Carrier[Any], source: Source, budget: Budget) -> bytes:

@@ -185,11 +185,28 @@ class _Marking:
 
 
 def _check_not_original(vault: OpenVault, held: Holding, target: Path, name: str) -> None:
-    if held.source.path is not None and target.exists() and target.samefile(held.source.path):
-        raise UsageError("is the registered original itself", where=str(target), remedy="name another output")
-    if target.is_file() and _file_digest(target) in {
-        d.meta["source_sha256"] for d in vault.store.list_datasets(name=name)
-    }:
+    """Refuse an output that would replace an original, the vault, or a folder that is no export."""
+    registered = vault.store.list_datasets(name=name)
+    place = target.resolve()
+    kept = [vault.folder, *(vault.folder / d.path for d in registered)]
+    if held.source.path is not None:
+        kept.append(held.source.path)
+        if target.exists() and target.samefile(held.source.path):
+            raise UsageError(
+                "is the registered original itself", where=str(target), remedy="name another output"
+            )
+    if any(path.resolve().is_relative_to(place) for path in kept):
+        raise UsageError(
+            "holds the vault or a registered original", where=str(target), remedy="name another output"
+        )
+    if place.is_relative_to(vault.folder.resolve()):
+        raise UsageError("lies within the vault", where=str(target), remedy="name another output")
+    digest = ""
+    if target.is_file():
+        digest = _file_digest(target)
+    elif target.is_dir() and any(target.iterdir()):
+        digest = open_source(target).sha256()  # refuses what is no folder of Parquet files and nothing else
+    if digest and digest in {d.meta["source_sha256"] for d in registered}:
         raise UsageError("is a registered original", where=str(target), remedy="name another output")
 
 
@@ -248,9 +265,10 @@ def check_target(target: Path, force: bool) -> None:
 
 
 def _check_recipient(recipient: str) -> None:
-    if not recipient or len(recipient) > 200 or not recipient.isprintable():
+    if not 1 <= len(recipient.strip()) == len(recipient) <= 200 or not recipient.isprintable():
         raise UsageError(
-            "recipient must be 1 to 200 printable characters", remedy="use the id of your contract"
+            "recipient must be 1 to 200 printable characters, without blanks around them",
+            remedy="use the id of your contract",
         )
 
 

@@ -118,10 +118,10 @@ class Suspect:
     _whole: Any = field(default=None, repr=False)
 
     @classmethod
-    def read(cls, source: Source, handler: Carrier[Any], budget: Budget) -> Suspect:
-        """Hash all units of a source, in one pass."""
+    def read(cls, source: Source, handler: Carrier[Any], budget: Budget, least: int) -> Suspect:
+        """Hash all units of a source, in one pass; keep `least` of them at hand whatever the memory."""
         edges = edges_of(source, budget)
-        tree, room, first = suspect_tree(), edges[1], 0
+        tree, room, first = suspect_tree(), max(edges[1], least), 0
         rows, heads, whole = np.empty(0, np.int64), np.empty(0, np.uint64), None
         for content in decoded(handler, source, edges):
             leaves = tree.add(*handler.leaves(content))

@@ -24,12 +24,12 @@ from dataguard.carrier import Carrier, DistortionMeter
 from dataguard.errors import CapacityError, DecodeError, UsageError
 from dataguard.fingerprints.engines import default_engines
 from dataguard.fingerprints.sketch import merge_sketches
-from dataguard.formats.blocks import memory_for, row_cost, spread
+from dataguard.formats.blocks import memory_for, row_cost
 from dataguard.formats.source import Source, is_fetched, open_source, part_of, shown
 from dataguard.holdings import OpenVault, provisional, saving
 from dataguard.modalities.discovery import carrier, detect
 from dataguard.model import LEVELS, TRACE_ALPHA, BiasLaw, Shown, document, plain
-from dataguard.reading import decoded, edges_of, some_units
+from dataguard.reading import decoded, edges_of, large
 from dataguard.registry.store import Dataset, Fingerprint
 from dataguard.slots import SlotBrief, Slots
 from dataguard.trees import TreesBuilder
@@ -119,7 +119,7 @@ def register(
         frozen=start.frozen, first_new=start.next_id,
     )  # fmt: skip
     if len(start.edges) > 2:
-        made = replace(made, study=_study(handler, source, start.edges, made, budget))
+        made = replace(made, study=handler.study(large(handler, source, start.edges, budget), made))
     folder = vault.fresh_folder(lineage, version)
     made_of = _Gathered(TreesBuilder(secret, version), keys.decoy_mark_key(keys.decoy_seed(secret), 0))
     with saving(folder, source, keep=keep) as writer:
@@ -222,17 +222,6 @@ def _start(
     next_id = int(last.meta["next_id"])
     content = handler.inherit(handler.decode(held.source, before_ids), handler.decode(source), next_id)
     return _Start((0, rows), [content], frozen, next_id)
-
-
-def _study(
-    handler: Carrier[Any], source: Source, edges: tuple[int, ...], made: SlotBrief, budget: Budget
-) -> Mapping[str, Any]:
-    """Learn the facts from rows spread over the whole, as many as one block has."""
-    rows = edges[-1]
-    budget.watch("facts", 0, rows)
-    sample = some_units(handler, source, spread(rows, edges[1]))
-    budget.watch("facts", rows, rows)
-    return handler.study(sample, made)
 
 
 class _Gathered:

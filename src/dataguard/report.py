@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from dataguard import keys
 from dataguard._version import VERSION
 from dataguard.budget import DEFAULT_BUDGET, Budget
-from dataguard.errors import EvidenceError, UsageError
+from dataguard.errors import DecodeError, EvidenceError, UsageError
 from dataguard.evidence.bundle import BundleWritten, compose, write_bundle
 from dataguard.evidence.case import (
     Case,
@@ -270,7 +270,10 @@ def _open_suspect(traced: Traced, units: list[int], budget: Budget) -> Opened[Op
     at = np.searchsorted(looked, np.array(units, np.uint64))
     cells = traced.handler.open_units(traced.look, at.tolist())
     leaves = [OpenRow(i, i, b"", c) for i, c in zip(units, cells, strict=True)]
-    return _opened(traced.suspect.open(units, budget), leaves)
+    tree = traced.suspect.open(units, budget)
+    if tree.root != traced.suspect.tree.root:
+        raise DecodeError("changed while it was read", where=traced.suspect.source.name, remedy="run again")
+    return _opened(tree, leaves)
 
 
 def _reportable(vault: OpenVault, traced: Traced, named: Sequence[RecipientScore]) -> RecipientScore:

@@ -43,6 +43,9 @@ to align whole, the whole command 6 s like this (CPU)."""
 
 DECOYS = 999
 
+MOST_NAMES = 30
+"""Registered datasets an error lists."""
+
 
 @dataclass(frozen=True, slots=True)
 class TraceResult(Shown):
@@ -71,6 +74,9 @@ class TraceResult(Shown):
         Corresponding recipients whose mark key an earlier report has opened: since then others can mark so too.
     repeated : bool
         Same votes, same committed keys as an earlier run: nothing new is tested or spent.
+    also_found, unavailable : tuple of str, optional
+        Where no dataset was named: others that occur in the suspect, and those that could not be looked
+        for, with the reason. Never in a bundle: what else is registered is not the other side's business.
     """
 
     dataset: str
@@ -86,6 +92,8 @@ class TraceResult(Shown):
     run: int
     repeated: bool
     opened_before: tuple[str, ...] = ()
+    also_found: tuple[str, ...] | None = None
+    unavailable: tuple[str, ...] | None = None
 
     @property
     def outcome(self) -> Outcome:
@@ -100,6 +108,7 @@ class TraceResult(Shown):
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON document of `dataguard trace`."""
         a = self.accusation
+        choice = {"also_found": self.also_found, "unavailable": self.unavailable}
         return {
             "schema": "dataguard.trace/1",
             "dataset": self.dataset,
@@ -130,7 +139,17 @@ class TraceResult(Shown):
             "method": a.method,
             "decoys": {"n": a.decoys, "best_log10_p": a.best_decoy_log10_p},
             "canaries": {"expected": 0, "found": 0, "log10_p": None},
+            **{name: list(found) for name, found in choice.items() if found is not None},
         }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which dataset a suspect is traced on; what else was seen while it was looked for (see `TraceResult`)."""
+
+    dataset: str
+    also_found: tuple[str, ...] | None = None
+    unavailable: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +174,7 @@ class Traced:
         Their positions in the plan.
     votes : Votes
         On `slots`.
+    choice : Choice, optional
     """
 
     result: TraceResult
@@ -168,6 +188,7 @@ class Traced:
     slots: Slots
     slot_index: NDArray[np.int64]
     votes: Votes
+    choice: Choice | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +221,9 @@ def trace(
         Family-wise error over all committed keys and all runs on the dataset.
     budget : Budget
     """
-    return trace_case(vault, suspect, dataset=dataset, alpha=alpha, budget=budget).result
+    traced = trace_case(vault, suspect, dataset=dataset, alpha=alpha, budget=budget)
+    choice = traced.choice or Choice(traced.result.dataset)
+    return replace(traced.result, also_found=choice.also_found, unavailable=choice.unavailable)
 
 
 def trace_case(
@@ -218,7 +241,8 @@ def trace_case(
             remedy=f"every export commits to {TRACE_ALPHA:g}; only a stricter one may be asked for",
         )
     source = open_source(suspect)
-    name = dataset if dataset is not None else _dataset_of(vault, source, budget)
+    choice = Choice(dataset) if dataset is not None else _choose(vault, source, budget)
+    name = choice.dataset
     versions = vault.store.list_datasets(name=name)
     if not versions:
         known = ", ".join(d.name for d in newest(vault.store.list_datasets())[:10]) or "none yet"
@@ -228,7 +252,7 @@ def trace_case(
             "nobody has received a copy of it yet", where=name, remedy="run `dataguard protect` first"
         )
     handler = carrier(versions[0].kind)
-    read = Suspect.read(source, handler, budget)
+    read = Suspect.read(source, handler, budget, FIRST_LOOK)
     digest = source.sha256()
     first = None
     for version in _readable_versions(vault, _exported(vault, versions), handler, read, budget):
@@ -239,9 +263,9 @@ def trace_case(
         )
         first = first or traced
         if relied:
-            return traced
+            return replace(traced, choice=choice)
     assert first is not None
-    return first
+    return replace(first, choice=choice)
 
 
 def _trace_version(vault: OpenVault, suspect: Suspect, digest: str, version: _Read, alpha: float) -> Traced:
@@ -344,19 +368,32 @@ def _align(handler: Carrier[Any], held: Holding, look: Any, budget: Budget) -> A
     return replace(aligned, original_row=positions[aligned.original_row], n_original=held.edges[-1])
 
 
-def _dataset_of(vault: OpenVault, source: Source, budget: Budget) -> str:
+def _choose(vault: OpenVault, source: Source, budget: Budget) -> Choice:
+    """Return the dataset, handed out to somebody, that most of a suspect's rows are found in.
+
+    Where only one is registered there is no choice, whatever the suspect is.
+    """
     datasets = newest(vault.store.list_datasets())
-    found = sorted(
-        matches(vault, source, datasets, COMPARE_ALPHA, budget),
-        key=lambda m: -m["containment_suspect"]["estimate"],
-    )
-    if not found:
-        raise UsageError(
-            "no registered dataset occurs in it",
-            where=source.name,
-            remedy="name one with --dataset to trace it anyway",
+    if len(datasets) == 1:
+        return Choice(datasets[0].name, (), ())
+    seen = matches(vault, source, datasets, COMPARE_ALPHA, budget)
+    given = {d.name for d in datasets if vault.store.list_mark_keys(lineage=d.lineage)}
+    names = [
+        str(m["dataset"])
+        for m in sorted(
+            seen.matches, key=lambda m: (m["dataset"] not in given, -m["containment_suspect"]["estimate"])
         )
-    return str(found[0]["dataset"])
+    ]
+    if names:
+        return Choice(names[0], tuple(names[1:]), seen.unavailable)
+    if not datasets:
+        raise UsageError("no dataset is registered yet", remedy="run `dataguard register` first")
+    missing = f" (not looked for: {'; '.join(seen.unavailable[:3])})" if seen.unavailable else ""
+    raise UsageError(
+        f"too little to recognise a dataset by{missing}",
+        where=source.name,
+        remedy="name one with --dataset: " + ", ".join(d.name for d in datasets[:MOST_NAMES]),
+    )
 
 
 def _voting_rows(aligned: Alignment, suspect: Suspect, units: NDArray[np.uint64]) -> Alignment:

@@ -76,7 +76,7 @@ def show(document: dict[str, Any]) -> None:
     if done:
         options.say("done to the table: " + "; ".join(done))
     if document["log10_p"] is not None:
-        options.say(f"log10 p {document['log10_p']:.1f}, if {document['null_hypothesis']}")
+        options.say(f"log10 p {options.decimal(document['log10_p'])}, if {document['null_hypothesis']}")
 
 
 def _change(change: dict[str, Any]) -> str:

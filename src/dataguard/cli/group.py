@@ -18,7 +18,7 @@ COMMANDS = {
     "report": "Write the evidence bundle of a suspect.",
     "verify": "Re-check every number of a bundle, offline.",
     "ledger": "Show, sign, check or export the ledger.",
-    "vault": "Back up, restore, check or lock the vault.",
+    "vault": "Back up, restore, check, or set a passphrase.",
     "key": "Let new keys take over.",
     "demo": "Watch all of it on bundled real data.",
 }
@@ -53,7 +53,7 @@ Investigator  compare, scan, trace
 Counsel       report, verify
 
 Exit codes: 0 done or nothing found, 1 something found, 2 bad input,
-3 evidence not trusted, 4 some files unread, 130 interrupted.
+3 evidence not trusted, 4 some files unread, 70 internal error, 130 interrupted.
 """
 
 

@@ -22,7 +22,7 @@ def command() -> None:
 @options.json_option
 @options.quiet_option
 def show(vault: str | None, as_json: bool, quiet: bool) -> None:
-    """List registrations, mark-key commitments, exports and trace runs."""
+    """List registrations, commitments, exports and trace runs."""
     del quiet  # nothing is said on stderr
     with options.open_vault(vault) as opened:
         entries, root = opened.ledger_entries(), opened.ledger_root()
@@ -112,7 +112,10 @@ def verify(vault: str | None, as_json: bool, quiet: bool) -> None:
 @options.quiet_option
 @options.force_option
 def export(out: str | None, vault: str | None, as_json: bool, quiet: bool, force: bool) -> None:
-    """Write the headers: enough to recompute the root, nothing of recipients."""
+    """Write the headers, without recipients, to a file.
+
+    They are enough to recompute the root.
+    """
     del quiet
     import json
 

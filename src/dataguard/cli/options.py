@@ -15,9 +15,9 @@ import click
 from dataguard.errors import KeyringError, UsageError
 
 __all__ = [
-    "Level", "complain", "exit_zero_option", "force_option", "found", "given_file", "input_path", "json_option",
-    "named", "note", "open_vault", "passphrase", "print_json", "print_json_line", "quiet_option", "say", "table",
-    "vault_folder", "vault_option",
+    "Level", "complain", "counted", "decimal", "exit_zero_option", "force_option", "found", "given_file",
+    "input_path", "json_lines_option", "json_option", "named", "note", "open_vault", "passphrase",
+    "print_json", "print_json_line", "quiet_option", "say", "table", "vault_folder", "vault_option",
 ]  # fmt: skip
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -67,6 +67,9 @@ class Level(click.FloatRange):
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+json_lines_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON Lines on stdout: one document per file."
+)
 quiet_option = click.option("--quiet", "-q", is_flag=True, help="No progress or notes on stderr.")
 force_option = click.option("--force", is_flag=True, help="Replace existing output.")
 exit_zero_option = click.option("--exit-zero", is_flag=True, help="Exit 0 even when something is found.")
@@ -175,10 +178,10 @@ def say(text: str) -> None:
     click.echo(_printable(text))
 
 
-def complain(text: str) -> None:
+def complain(text: str, kind: str = "error") -> None:
     """Write the one line of an error on stderr."""
     shown = text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
-    click.echo(f"dataguard: error: {_printable(shown)}", err=True)
+    click.echo(f"dataguard: {kind}: {_printable(shown)}", err=True)
 
 
 def input_path(given: str) -> str:
@@ -205,6 +208,16 @@ def input_path(given: str) -> str:
     if not spooled.stat().st_size:
         raise UsageError("stdin is empty", where="-", remedy="pipe a file into it")
     return str(spooled.rename(folder / f"stdin{suffix_of_content(spooled)}"))
+
+
+def counted(count: int, what: str) -> str:
+    """Return a number with its noun, in the plural where there is not one; ``file(s)`` is not for people."""
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+
+
+def decimal(value: float) -> str:
+    """Return a number with one decimal, never as ``-0.0``."""
+    return f"{round(value, 1) + 0.0:.1f}"
 
 
 def named(given: str) -> str:

@@ -11,8 +11,9 @@ from typing import Any
 
 import click
 
-from dataguard.budget import DEFAULT_MEMORY, Budget, parse_memory, unwatched
+from dataguard.budget import DEFAULT_MEMORY, LEAST_MEMORY, Budget, parse_memory, unwatched
 from dataguard.cli import options
+from dataguard.errors import UsageError
 
 __all__ = ["budget", "memory_option", "note_first_use"]
 
@@ -39,6 +40,8 @@ def budget(memory: str | None, *, silent: bool) -> Iterator[Budget]:
         note_first_use()
     text = memory or os.environ.get("DATAGUARD_MEMORY")
     size = parse_memory(text) if text else DEFAULT_MEMORY
+    if text and size < LEAST_MEMORY:
+        raise UsageError(f"{text!r} is too little memory", remedy=f"allow at least {LEAST_MEMORY >> 20}M")
     if silent or not sys.stderr.isatty():
         yield Budget(size, unwatched)
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,7 @@ def command(
     from dataguard.protect import check_target
 
     del profile  # one law so far; the export records it
+    recipient = recipient.strip()
     check_target(Path(out), force)
     silent = quiet or as_json
     with _vault_for(name, vault) as opened, progress.budget(memory, silent=silent) as budget:
@@ -84,6 +86,12 @@ def command(
     )
     options.say(f"smallest traceable leak: about {done.forecast.rows} unchanged rows")
     options.say(f"sha256 {done.sha256}")
+    if _is_past(expires):
+        options.note(f"note: the permission ended on {expires}, before today", quiet=quiet)
+
+
+def _is_past(day: str | None) -> bool:
+    return day is not None and dt.date.fromisoformat(day) < dt.datetime.now(tz=dt.UTC).date()
 
 
 def _vault_for(name: str, given: str | None) -> Any:

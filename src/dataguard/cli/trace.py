@@ -40,6 +40,12 @@ def command(
         options.print_json(result.to_dict())
     else:
         show(result)
+    if result.also_found:
+        options.note(
+            f"also found in it: {', '.join(result.also_found)}; trace them with --dataset", quiet=quiet
+        )
+    for missing in result.unavailable or ():
+        options.note(f"not looked for: {missing}", quiet=quiet)
     options.found(1 if result.corresponding else 0, exit_zero=exit_zero)
 
 
@@ -47,19 +53,27 @@ def show(result: Any) -> None:
     """Print a trace for people."""
     a = result.accusation
     options.say(f"{result.outcome}" + "".join(f": the copy of {name}" for name in result.corresponding))
+    is_drawn = result.examined_rows < result.suspect_rows
+    drawn = f" examined, drawn from {result.suspect_rows:,}," if is_drawn else ""
     options.say(
-        f"{result.aligned_rows:,} of {result.examined_rows:,} rows aligned to {result.dataset!r}, "
-        f"{a.votes:,} slots read, {a.hypotheses:,} committed keys scored"
+        f"{result.aligned_rows:,} of {options.counted(result.examined_rows, 'suspect row')}{drawn} aligned to "
+        f"{result.dataset!r}, {options.counted(a.votes, 'slot')} read, "
+        f"{options.counted(a.hypotheses, 'committed key')} scored"
     )
     options.table(
         ["recipient", "slots agreeing", "log10 p", "adjusted for all tests"],
         [
-            [r.recipient, f"{r.agreeing} of {a.votes}", f"{r.log10_p:.1f}", f"{r.log10_p_adjusted:.1f}"]
+            [
+                r.recipient,
+                f"{r.agreeing} of {a.votes}",
+                options.decimal(r.log10_p),
+                options.decimal(r.log10_p_adjusted),
+            ]
             for r in a.recipients[:5]
         ],
     )
     if a.best_decoy_log10_p is not None:
-        options.say(f"best of {a.decoys} keys never issued: log10 p {a.best_decoy_log10_p:.1f}")
+        options.say(f"best of {a.decoys} keys never issued: log10 p {options.decimal(a.best_decoy_log10_p)}")
     spent = (
         "same test as an earlier run, nothing spent" if result.repeated else f"run {a.spent} on this dataset"
     )

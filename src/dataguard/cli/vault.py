@@ -21,7 +21,7 @@ _backup_option = options.secret_file_option(
 
 @click.group("vault", epilog="Example: dataguard vault backup -o today.dgvault --encrypt")
 def command() -> None:
-    """Back up, restore, check or lock the vault."""
+    """Back up, restore, check, or set a passphrase."""
 
 
 @command.command("backup", epilog="Example: dataguard vault backup -o today.dgvault --encrypt")
@@ -100,9 +100,9 @@ def restore(file: str, registry: str | None, vault: str | None, as_json: bool, q
 @options.json_option
 @options.quiet_option
 def check(vault: str | None, as_json: bool, quiet: bool) -> None:
-    """Check ledger, keys, registry, reference copies and committed roots.
+    """Check ledger, keys, registry and reference copies.
 
-    Exit code 3 if something does not hold.
+    Committed roots are computed anew from what is kept. Exit code 3 if something does not hold.
     """
     del quiet
     from dataguard.vault import Vault

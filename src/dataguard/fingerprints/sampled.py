@@ -30,8 +30,9 @@ from dataguard.fingerprints.linkage import CONTROLS
 from dataguard.fingerprints.profiles import profile_column
 from dataguard.fingerprints.rows import align
 from dataguard.fingerprints.sides import distinct_rows
+from dataguard.formats.blocks import spread
 from dataguard.model import Finding
-from dataguard.values import CanonicalTable
+from dataguard.values import CanonicalTable, mix64
 
 __all__ = ["SAMPLED", "clopper_pearson", "compare_sampled"]
 
@@ -58,12 +59,14 @@ def compare_sampled(
     alpha : float
         A relation of rows is claimed only when `log10_p` is at most log10 of this.
     """
-    background = _spread(original.units, min(BACKGROUND, original.room // 4))
+    background = spread(original.units, min(BACKGROUND, original.room // 4))
     typical = original.take(background)
-    drawn = suspect.take(_spread(suspect.units, _looked_for(original)))
+    drawn = suspect.take(spread(suspect.units, _looked_for(original)))
     columns = propose_over_blocks(original, typical, drawn)
-    # The control rows are part of the background, evenly spread over it.
-    pool = _spread(len(background), CONTROLS + TESTED)
+    # The control rows are part of the background, in an order of their own: some of them fit the linkage
+    # and the others are tested, and a file may hold other rows at its beginning than at its end.
+    pool = spread(len(background), CONTROLS + TESTED)
+    pool = pool[np.argsort(mix64(pool.astype(np.uint64)), kind="stable")]
     own = [ColumnMatch(c.original, c.original, c.by, 1.0) for c in columns]
     split = halves([profile_column(c) for c in typical.columns], columns)
     by_left = _rows(drawn, by_hash(drawn, split[0], distinct_rows(drawn, split[0])[0])[:PAIRED])
@@ -80,15 +83,15 @@ def compare_sampled(
     profiles = [profile_column(c) for c in narrow.columns]
     changed = tuple(column_changes(narrow, drawn, profiles, aligned, c) for c in aligned.columns)
     altered = any(change.kind == "near-values" for c in changed for change in c.changes)
-    in_suspect = [_share(narrow, drawn, aligned, altered=a) for a in (altered, False)]
     back = _backwards(original, suspect)
-    in_original = [_share(*back, altered=a) for a in (altered, False)]
-    relation = relation_of(narrow, drawn, aligned, in_original[1], in_suspect[1], worst, alpha)
+    in_suspect, in_original = _share(narrow, drawn, aligned, altered=altered), _share(*back, altered=altered)
+    strict = _strict(*back), _strict(narrow, drawn, aligned)
+    relation = relation_of(narrow, drawn, aligned, *strict, worst, alpha)
     return Comparison(
         relation,
-        table_changes(narrow, drawn, aligned, relation, in_suspect[0]),
-        in_original[0],
-        in_suspect[0],
+        table_changes(narrow, drawn, aligned, relation, in_suspect),
+        in_original,
+        in_suspect,
         RowCounts(original.units, suspect.units, drawn.rows, len(aligned.suspect_row)),
         changed,
         *summed_up(worst),
@@ -117,12 +120,19 @@ def _backwards(
     original: Large[CanonicalTable], suspect: Large[CanonicalTable]
 ) -> tuple[CanonicalTable, CanonicalTable, Alignment]:
     """Look for rows of the original in the suspect; return what was gathered of it, the rows, and the alignment."""
-    background = _spread(suspect.units, min(BACKGROUND, suspect.room // 4))
+    background = spread(suspect.units, min(BACKGROUND, suspect.room // 4))
     typical = suspect.take(background)
-    drawn = original.take(_spread(original.units, _looked_for(suspect)))
+    drawn = original.take(spread(original.units, _looked_for(suspect)))
     positions = np.union1d(background, candidates(suspect, typical, drawn))
     narrow = suspect.take(positions)
     return narrow, drawn, align(narrow, drawn)
+
+
+def _strict(whole: CanonicalTable, drawn: CanonicalTable, aligned: Alignment) -> Containment:
+    """Return the share on which a relation rests: what the drawing leaves open counts as not found."""
+    found = containments(whole, drawn, aligned, altered=False)[1]
+    low, _ = clopper_pearson(round(found.low * drawn.rows), drawn.rows)
+    return Containment(found.estimate, low, min(1.0, low + found.high - found.low), exact=False)
 
 
 def _looked_for(other: Large[CanonicalTable]) -> int:
@@ -141,8 +151,9 @@ def _share(whole: CanonicalTable, drawn: CanonicalTable, aligned: Alignment, *, 
 def clopper_pearson(hits: int, rows: int) -> tuple[float, float]:
     """Return the exact binomial interval for a share, each side missed with a chance of at most 0.1 %.
 
-    Clopper and Pearson, "The use of confidence or fiducial limits", Biometrika 26, 1934; rows drawn
-    from a finite table lie nearer to its share than binomial ones.
+    Clopper and Pearson, "The use of confidence or fiducial limits", Biometrika 26, 1934. One row from each
+    stretch of a file lies nearer to its share than binomial rows do. The rows drawn are known to whoever
+    knows the number of rows: an interval is no promise against a file made to mislead it.
     """
     from scipy.special import betaincinv
 
@@ -151,13 +162,6 @@ def clopper_pearson(hits: int, rows: int) -> tuple[float, float]:
     low = float(betaincinv(hits, rows - hits + 1, _MISS)) if hits else 0.0
     high = float(betaincinv(hits + 1, rows - hits, 1 - _MISS)) if hits < rows else 1.0
     return low, high
-
-
-def _spread(rows: int, count: int) -> I64:
-    """Return `count` row numbers, evenly spread."""
-    if rows <= count:
-        return np.arange(rows, dtype=np.int64)
-    return (np.arange(count, dtype=np.int64) * rows) // count
 
 
 def _rows(table: CanonicalTable, rows: Sequence[int] | I64) -> CanonicalTable:

@@ -15,6 +15,7 @@ import os
 import platform
 import re
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -55,11 +56,12 @@ def atomic_write(path: str | os.PathLike[str], *, force: bool = False) -> Iterat
     target = Path(path)
     with _writing(target):
         _check_free(target, force)
-        temporary = _beside(target, lambda name: os.close(os.open(name, os.O_CREAT | os.O_EXCL, 0o644)))
+        temporary = _beside(target, lambda name: os.close(os.open(name, os.O_CREAT | os.O_EXCL, 0o600)))
         try:
             with temporary.open("w+b") as file:
                 yield file
                 file.flush()
+                os.fchmod(file.fileno(), 0o644 & ~_umask())  # nobody else reads it before it has its name
                 os.fsync(file.fileno())
             _put(temporary, target, force)
         except BaseException:
@@ -93,7 +95,7 @@ def atomic_directory(path: str | os.PathLike[str], *, force: bool = False) -> It
     target = Path(path)
     with _writing(target):
         _check_replaceable(target, force)
-        temporary = _beside(target, lambda name: name.mkdir(0o755))
+        temporary = _beside(target, lambda name: name.mkdir(0o700))
         aside = temporary.with_suffix(".old")
         try:
             yield temporary
@@ -101,10 +103,12 @@ def atomic_directory(path: str | os.PathLike[str], *, force: bool = False) -> It
                 for file in files:
                     _sync_file(Path(folder, file))
                 sync_folder(Path(folder))
+            temporary.chmod(0o755 & ~_umask())
             _check_replaceable(target, force)
-            if target.exists():
-                target.rename(aside)
-            temporary.rename(target)
+            if not (target.exists() and _exchange(temporary, target)):
+                if target.exists():
+                    target.rename(aside)
+                temporary.rename(target)
         except BaseException:
             if aside.exists() and not target.exists():
                 aside.rename(target)
@@ -112,7 +116,8 @@ def atomic_directory(path: str | os.PathLike[str], *, force: bool = False) -> It
                 shutil.rmtree(left, ignore_errors=True)
             raise
         sync_folder(target.parent)
-        shutil.rmtree(aside, ignore_errors=True)
+        for left in (temporary, aside):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def remove_leftovers(folder: Path) -> bool:
@@ -194,6 +199,26 @@ def _check_replaceable(target: Path, force: bool) -> None:
     for kept in (Path.cwd(), Path.home()):
         if kept.resolve().is_relative_to(target.resolve()):
             raise UsageError(f"holds {kept}", where=str(target), remedy="name another place")
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swap two names in one step, where the system (Linux) and the file system can; else do nothing.
+
+    Between two renames a kill would leave the old folder under a hidden name, and nothing under its own.
+    """
+    if sys.platform != "linux":
+        return False
+    import ctypes
+
+    swap = getattr(ctypes.CDLL(None), "renameat2", None)
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE (linux/fcntl.h, linux/fs.h)
+    return swap is not None and swap(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from dataguard.formats.source import Source
+from dataguard.values import mix64
 
 __all__ = [
     "block_edges",
@@ -134,7 +135,13 @@ def take_positions(source: Source, positions: I64, columns: Sequence[str] | None
 
 
 def spread(rows: int, count: int) -> I64:
-    """Return `count` row numbers (or all), evenly spread over `rows`."""
+    """Return `count` row numbers (or all), one from each of as many equal stretches.
+
+    Where in its stretch a row lies is decided by a public hash of `rows` and its rank: evenly spaced rows
+    would meet every period of a file (stations, shops) at the same place.
+    """
     if rows <= count:
         return np.arange(rows, dtype=np.int64)
-    return (np.arange(count, dtype=np.int64) * rows) // count
+    edges = (np.arange(count + 1, dtype=np.int64) * rows) // count
+    words = mix64(np.arange(count, dtype=np.uint64) ^ mix64(np.array([rows], np.uint64)))
+    return edges[:-1] + (words % np.diff(edges).astype(np.uint64)).astype(np.int64)

@@ -106,7 +106,9 @@ def splice_parquet(
         share = moved.part(first, rows)
         first += rows
         for i, column in enumerate(group[1]):
-            if tops[i] in share.cells:
+            # Also where nothing moves in this row group: which groups were copied as bytes would tell
+            # something of the recipient's symbols.
+            if rows and tops[i] in options:
                 piece, traits = _encoded(file, raw, g, tops[i], column, share, options[tops[i]])
                 lost.update(dict.fromkeys(traits))
             else:
@@ -120,7 +122,7 @@ def splice_parquet(
             placed.append(_Placed(piece.column, indexes, position - piece.start))
             _shift(piece, position)
             position += piece.size
-        _describe(group, {i for i, top in enumerate(tops) if top in share.cells})
+        _describe(group, {i for i, top in enumerate(tops) if rows and top in options})
     for chunk in placed:
         position = _put_indexes(chunk, raw, position, out)
     encoded = write_struct(content)
@@ -141,7 +143,9 @@ def _encoded(
     kind, options = storage
     options = options | chunk_options(leaf_chunk(column), page_version(raw, column))
     table = file.read_row_group(group, columns=[name]).select([name])
-    still_true = _BLOOM in column[_META] and _all_known(share.cells[name][1], table.column(0))
+    still_true = _BLOOM in column[_META] and (
+        name not in share.cells or _all_known(share.cells[name][1], table.column(0))
+    )
     table = share.scatter(table, 0)
     field = table.schema.field(0).with_type(kind)
     cells = compacted(table.column(0))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Self
 
 import numpy as np
@@ -38,6 +39,8 @@ class Spool:
         Read where a block does not bring its rows.
     blocks : iterable of BlockMoves
         Ascending.
+    folder : Path, optional
+        Where the file lies that holds the cells (without a name); the system's own place may be in memory.
 
     Raises
     ------
@@ -45,8 +48,8 @@ class Spool:
         See `merge_moves`.
     """
 
-    def __init__(self, source: Rows, blocks: Iterable[BlockMoves]) -> None:
-        self._source = source
+    def __init__(self, source: Rows, blocks: Iterable[BlockMoves], folder: Path | None = None) -> None:
+        self._source, self._folder = source, folder
         self._blocks: list[_Kept] = []
         self._file: IO[bytes] | None = None
         self._loaded: tuple[int, MovedCells] | None = None
@@ -105,7 +108,7 @@ class Spool:
     def _put(self, block: _Kept, cells: MovedCells) -> _Kept:
         """Write the cells of a block behind those of the others."""
         if self._file is None:
-            self._file = tempfile.TemporaryFile(prefix="dataguard-")  # noqa: SIM115 - lives as long as this object
+            self._file = tempfile.TemporaryFile(prefix="dataguard-", dir=self._folder)  # noqa: SIM115 - lives as long as this object
         places = []
         for name, (rows, content) in cells.cells.items():
             start = self._file.tell()

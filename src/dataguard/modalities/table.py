@@ -24,6 +24,7 @@ from dataguard.formats.source import Source
 from dataguard.modalities.pairing import RULE, positions, swap_plan
 from dataguard.modalities.row_ids import inherit_ids
 from dataguard.modalities.table_distortion import Meter
+from dataguard.modalities.table_study import study_table
 from dataguard.model import VOTE_LIMIT, BiasLaw
 from dataguard.slots import Readings, SlotBrief, Slots, Votes
 from dataguard.values import CanonicalTable, canonical_table, encode_rows
@@ -105,13 +106,10 @@ class TableCarrier:
         columns = [c.cells(positions) for c in content.canonical.columns]
         return list(zip(*columns, strict=True))
 
-    def study(self, sample: TableContent, brief: SlotBrief) -> dict[str, Any]:
-        """Return the mined facts of a sample of rows.
-
-        A fact of the whole table holds in every part of it, so none is missed; one that holds
-        in the sample only guards more than it must.
-        """
-        return self._facts(sample, brief).to_dict()
+    def study(self, original: Large[TableContent], brief: SlotBrief) -> dict[str, Any]:
+        """Return the facts of a table too large to be mined whole."""
+        facts = study_table(_canonical(original), protect=brief.protect, tolerance=brief.tolerance)
+        return facts.to_dict()
 
     def slots(self, original: TableContent, brief: SlotBrief, law: BiasLaw) -> Slots:
         """Return the pair-swap plan, after mining the table's facts where no study of the whole is given."""

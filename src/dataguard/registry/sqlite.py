@@ -95,8 +95,13 @@ class SqliteStore(SqlStore):
             # SQLite gives -wal and -shm the same mode.
             os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
         elif not self._path.is_file():
-            raise UsageError("no registry here", where=self._where, remedy="run: dataguard init")
+            raise UsageError("no registry here", where=self._where, remedy=self._remedy_for_none())
         return sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None)
+
+    def _remedy_for_none(self) -> str:
+        """Say what helps where there is no file: keys beside its place tell a vault that has lost it."""
+        is_vault = (self._path.parent / "keys").is_dir()
+        return "restore a backup (dataguard vault restore)" if is_vault else "run: dataguard init"
 
     def _ask(self, sql: str, values: Sequence[object] = ()) -> list[Sequence[Any]]:
         with self._errors():
@@ -191,6 +196,11 @@ class SqliteStore(SqlStore):
         if "locked" in text or "busy" in text:
             return LedgerError(
                 "registry is in use", where=where, remedy="try again when the other process is done"
+            )
+        folder = self._path.parent
+        if "readonly" in text or (folder.is_dir() and not os.access(folder, os.W_OK)):
+            return LedgerError(
+                f"registry cannot be written ({text})", where=where, remedy=f"make {folder} writable"
             )
         return LedgerError(
             f"registry cannot be used ({text})", where=where, remedy="check the disk, restore a backup"
