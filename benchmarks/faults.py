@@ -105,7 +105,7 @@ class Traced(World):
 def strace(world: World, argv: tuple[object, ...], *options: str) -> Done:
     """Run the command line under strace; its own trace goes to ``trace.txt``."""
     command = [
-        "strace", "-f", "--seccomp-bpf", "-y", "-o", str(world.root / "trace.txt"), "-e", f"trace={','.join(WRITES)}",
+        "strace", "-f", "-y", "-o", str(world.root / "trace.txt"), "-e", f"trace={','.join(WRITES)}",
         *options, sys.executable, "-c", MAIN, *map(str, world.full(*argv)),
     ]  # fmt: skip
     done = subprocess.run(
@@ -121,14 +121,14 @@ def system_calls(base: World, root: Path, draw: random.Random, count: int, tally
         world = Traced(**{name: getattr(plain, name) for name in plain.__dataclass_fields__})
         commands = Commands(world, draw)
         assert strace(world, commands.make(kind, force=force)).is_done
-        seen: Counter[str] = Counter()
+        seen: Counter[tuple[str, str]] = Counter()  # strace counts by thread
         places = []
         for line in (world.root / "trace.txt").read_text().splitlines():
-            name = re.match(r"\d+ +(\w+)\(", line)
-            if name:
-                seen[name[1]] += 1
+            found = re.match(r"(\d+) +(\w+)\(", line)
+            if found:
+                seen[found[1], found[2]] += 1
                 if str(world.root) in line:
-                    places.append(f"{name[1]}:signal=KILL:when={seen[name[1]]}")
+                    places.append(f"{found[2]}:signal=KILL:when={seen[found[1], found[2]]}")
         share = max(1, round(count / len(ALL)))
         for inject in draw.sample(places, min(share, len(places))):
             cut(world, commands.make(kind, force=force), tally, inject=inject)

@@ -200,13 +200,14 @@ def read_jsonl(path: Path, rows: int, _columns: int) -> Columns:
     return list(names.values())
 
 
-def read_xlsx(path: Path, rows: int, _columns: int) -> Columns:
+def read_xlsx(path: Path, rows: int, columns: int) -> Columns:
     import openpyxl
 
     book = openpyxl.load_workbook(path, read_only=True)
     values = list(book["data"].iter_rows(values_only=True))[1 : rows + 1]
     book.close()
-    return [list(c) for c in zip(*values, strict=True)]
+    values += [()] * (rows - len(values))  # openpyxl leaves out what is empty at the end of rows and sheet
+    return [list(c) for c in zip(*((*r, *[None] * (columns - len(r))) for r in values), strict=True)]
 
 
 def read_sqlite(path: Path, rows: int, _columns: int) -> Columns:
@@ -311,7 +312,7 @@ def check_bytes(original: Path, copy: Path, rows: np.ndarray) -> None:
     assert np.array_equal(*counts), "other bytes"
     lines = a.split(b"\n"), b.split(b"\n")
     assert len(lines[0]) == len(lines[1])
-    body = len(lines[0]) - (not lines[0][-1])
+    body = len(a.rstrip(b"\r\n").split(b"\n"))
     if body - len(rows) in (0, 1):  # a line is a row
         first = body - len(rows)
         assert lines[0][:first] == lines[1][:first]

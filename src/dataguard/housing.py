@@ -262,6 +262,8 @@ def _alone(root: Path) -> Iterator[frozenset[str]]:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise UsageError("another `init` is at work here", where=str(root), remedy="wait") from None
+            except OSError:  # a file system without locks: as without this check
+                pass
         if not is_new:
             _check_free(root)
         yield frozenset() if is_new else _clear_unfinished(root)
