@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.dataguard-installed
 
-.PHONY: demo test test-slow lint types bench check clean
+.PHONY: demo test test-slow test-long lint types bench check clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -15,10 +15,13 @@ demo: $(STAMP)
 	$(BIN)/dataguard demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest -n 2 -m "not slow and not long"
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -n 2 -m slow
+
+test-long: $(STAMP)
+	$(BIN)/python -m pytest -n 2 -m long
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

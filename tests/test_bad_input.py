@@ -400,7 +400,7 @@ def test_a_locked_vault(here, monkeypatch) -> None:
     assert done.code == 0, done
 
 
-@pytest.mark.slow  # the other program is waited for, 30 s
+@pytest.mark.long  # the other program is waited for, 30 s
 def test_a_registry_in_use_by_another_program(here) -> None:
     con = sqlite3.connect(here / ".dataguard" / "registry.sqlite", isolation_level=None)
     con.execute("BEGIN EXCLUSIVE")
@@ -487,6 +487,6 @@ def test_damaged_bytes_through_the_door(tmp_path, flights_january) -> None:
     assert _fuzz(tmp_path, flights(flights_january, 40), 1, 25, full=False) > 50
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_many_damaged_bytes_through_the_door(tmp_path, flights_january) -> None:
     assert _fuzz(tmp_path, flights(flights_january, 40), 12, 60, full=True) > 1000

@@ -39,7 +39,7 @@ ALL = tuple(
     (kind, force) for kind in KINDS for force in (False, True) if not (force and kind in ("init", "trace"))
 )
 NOBODY = 65534
-slow = pytest.mark.slow
+slow = pytest.mark.long
 
 
 @pytest.fixture(scope="module")

@@ -292,7 +292,7 @@ def test_bombs_are_refused(tmp_path, monkeypatch):
         source_of(text).table()
 
 
-@pytest.mark.parametrize("cases", [60, pytest.param(600, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("cases", [60, pytest.param(600, marks=pytest.mark.long)])
 def test_damaged_files_give_one_line(tmp_path, cases):
     """Damaged files, half of them with their block checksums made right again as an attacker would."""
     data = make(

@@ -277,7 +277,7 @@ def test_samples_find_a_subset_and_its_share(flights):
     assert found.containment_suspect.low > 0.99
 
 
-@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(i, marks=pytest.mark.slow) for i in range(2, 6))])
+@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(i, marks=pytest.mark.long) for i in range(2, 6))])
 def test_other_rows_of_the_same_source_are_no_copy(flights, seed):
     """Two disjoint halves: both contrasts are promises, so six draws below 1e-3 would have a chance of 6e-3."""
     rng = np.random.default_rng(seed)
@@ -300,7 +300,7 @@ def test_intervals_are_exact_binomial_ones(hits, rows):
 # --- what a review found --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", [0, *(pytest.param(i, marks=pytest.mark.slow) for i in (1, 2))])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(i, marks=pytest.mark.long) for i in (1, 2))])
 def test_twins_at_the_beginning_of_the_files_are_no_copies(seed):
     """A fifth of both tables is drawn from the same templates, in front: controls must come from there too."""
     cover = pq.read_table(shared("tables/covertype_100k.parquet")).slice(0, 40_000)
@@ -334,7 +334,7 @@ def test_a_period_of_the_file_does_not_mislead_the_sample(flights):
     assert found.containment_suspect.estimate < 0.15
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_runs_and_groups_are_guarded_in_blocks_as_in_the_whole(tmp_path, monkeypatch):
     """Channels that hold their value for several samples show a swap between equal neighbours."""
     plant = pq.read_table(shared("sensors/tennessee_eastman.parquet"))

@@ -27,7 +27,7 @@ WIDE = ("covertype_100k", "tennessee_eastman")
 """55 columns: 10 to 20 s of mining each."""
 QUICK = [
     pytest.param(
-        path, FORMATS[number % len(FORMATS)], marks=[pytest.mark.slow] if path.name.startswith(WIDE) else []
+        path, FORMATS[number % len(FORMATS)], marks=[pytest.mark.long] if path.name.startswith(WIDE) else []
     )
     for number, path in enumerate(FILES)
 ]
@@ -54,7 +54,7 @@ def test_exactly_the_promised_cells(tmp_path, path, form) -> None:
         assert found.changed == 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_all_tables_in_all_formats(tmp_path, path, form) -> None:
