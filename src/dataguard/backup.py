@@ -139,8 +139,7 @@ def write_backup(
             "format": FORMAT, "created": time,
             "files": [{"path": f.path, "size": f.size, "sha256": f.sha256} for f in listed],
         })  # fmt: skip
-        with atomic_write(out, force=force) as file:
-            os.fchmod(file.fileno(), 0o600)
+        with atomic_write(out, force=force, private=True) as file:
             _write(file, manifest, [(f, sources[f.path]) for f in listed], passphrase, entropy, cost)
     return BackupWritten(str(out), len(listed), sum(f.size for f in listed), passphrase is not None)
 
@@ -290,8 +289,7 @@ def read_backup(path: Path, folder: Path, *, passphrase: bytes | None, check: Ca
         total = sum(one.size for one in files)
         if shutil.disk_usage(folder.absolute().parent).free < total:
             raise UsageError(f"no room for {total} bytes", where=str(folder), remedy="free some space")
-        with atomic_directory(folder) as stage:
-            stage.chmod(0o700)
+        with atomic_directory(folder, private=True) as stage:
             for one in files:
                 _extract(source, one, stage, path)
             if source.read(1):

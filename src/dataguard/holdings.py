@@ -277,7 +277,7 @@ def saving(folder: Path, source: Source, *, keep: bool) -> Iterator[Writer]:
     for above in (folder.parent.parent, folder.parent.parent.parent):
         sync_folder(above)  # else a power cut may take the new folder's name, and all in it
     try:
-        with atomic_directory(folder) as staging:
+        with atomic_directory(folder, private=True) as staging:
             stage = Path(staging)
             claim(stage)
             writer = Writer(stage, _reference(folder, source, keep=keep))

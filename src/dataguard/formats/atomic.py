@@ -32,7 +32,9 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @contextlib.contextmanager
-def atomic_write(path: str | os.PathLike[str], *, force: bool = False) -> Iterator[io.BufferedRandom]:
+def atomic_write(
+    path: str | os.PathLike[str], *, force: bool = False, private: bool = False
+) -> Iterator[io.BufferedRandom]:
     """Open a binary file that takes its name only when the block ends without an exception.
 
     Parameters
@@ -41,6 +43,8 @@ def atomic_write(path: str | os.PathLike[str], *, force: bool = False) -> Iterat
         Final place; its folder must exist. Mode 0644 minus umask.
     force : bool
         Replace an existing file.
+    private : bool
+        Mode 0600 instead.
 
     Yields
     ------
@@ -61,7 +65,8 @@ def atomic_write(path: str | os.PathLike[str], *, force: bool = False) -> Iterat
             with temporary.open("w+b") as file:
                 yield file
                 file.flush()
-                os.fchmod(file.fileno(), 0o644 & ~_umask())  # nobody else reads it before it has its name
+                if not private:  # nobody else reads it before it has its name
+                    os.fchmod(file.fileno(), 0o644 & ~_umask())
                 os.fsync(file.fileno())
             _put(temporary, target, force)
         except BaseException:
@@ -71,7 +76,9 @@ def atomic_write(path: str | os.PathLike[str], *, force: bool = False) -> Iterat
 
 
 @contextlib.contextmanager
-def atomic_directory(path: str | os.PathLike[str], *, force: bool = False) -> Iterator[Path]:
+def atomic_directory(
+    path: str | os.PathLike[str], *, force: bool = False, private: bool = False
+) -> Iterator[Path]:
     """Make a directory that takes its name only when the block ends without an exception.
 
     Parameters
@@ -81,6 +88,8 @@ def atomic_directory(path: str | os.PathLike[str], *, force: bool = False) -> It
     force : bool
         Replace an existing directory and everything in it; never one that holds the
         current folder or the user's home.
+    private : bool
+        Mode 0700 instead of 0755 minus umask.
 
     Yields
     ------
@@ -103,7 +112,8 @@ def atomic_directory(path: str | os.PathLike[str], *, force: bool = False) -> It
                 for file in files:
                     _sync_file(Path(folder, file))
                 sync_folder(Path(folder))
-            temporary.chmod(0o755 & ~_umask())
+            if not private:
+                temporary.chmod(0o755 & ~_umask())
             _check_replaceable(target, force)
             if not (target.exists() and _exchange(temporary, target)):
                 if target.exists():
