@@ -150,7 +150,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="faults-") as made:
         jobs = plan(options, Path(options.folder or made))
         with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
-            results = list(pool.map(run, jobs))
+            results = []
+            for what, tally, took in pool.map(run, jobs):
+                note = f"{what}: {dict(tally.cuts)}, {len(tally.violations)} violations, {took:.0f} s"
+                print("\n".join([note, *tally.violations]), file=sys.stderr, flush=True)
+                results.append((what, tally, took))
     show(results, options.seed)
 
 
