@@ -1,9 +1,9 @@
 """Commands killed, interrupted and out of space, many times: what breaks a promise, and what is left lying about.
 
-    python benchmarks/faults.py [--kills 500] [--calls] [--system-calls 100] [--workers 2] [--folder DIR]
+    python benchmarks/faults.py [--kills 500] [--calls kill,term,room] [--system-calls 100] [--workers 2] [--folder DIR]
 
-Prints a JSON summary and a table. `--kills`: SIGKILL after a random share of a command's usual time. `--calls`
-(on by default): SIGKILL, SIGTERM and a full disk at every call of Python that can change the disk, and before
+Prints a JSON summary and a table. `--kills`: SIGKILL after a random share of a command's usual time. `--calls`:
+SIGKILL, SIGTERM, or no room from there on, at every call of Python that can change the disk, and before
 and after every statement of the registry. `--system-calls`: SIGKILL on entering a system call that writes, SQLite's
 own included, of the command line started the usual way (needs strace). After each one everything is checked:
 outputs whole, logged and traced to their recipient, bundles verified, ledger and vault trusted, nothing
@@ -55,6 +55,11 @@ WRITES = (
     "mkdir", "rmdir",
 )  # fmt: skip
 """System calls that change what is on disk; an `openat` that creates is seen through the first write."""
+AT_CALLS = {
+    "kill": "kill -9 at every call",
+    "term": "SIGTERM at every call",
+    "room": "no room from a call on",
+}
 MAIN = "from dataguard.cli.main import main; main()"
 Job = tuple[str, str, int, Any]
 
@@ -141,7 +146,7 @@ def system_calls(base: World, root: Path, draw: random.Random, count: int, tally
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=500)
-    parser.add_argument("--no-calls", action="store_true")
+    parser.add_argument("--calls", default=",".join(AT_CALLS))
     parser.add_argument("--system-calls", type=int, default=100 if shutil.which("strace") else 0)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
@@ -160,12 +165,11 @@ def main() -> None:
 
 def plan(options: argparse.Namespace, folder: Path) -> list[Job]:
     """Return the jobs, each with a folder of its own."""
-    share = -(-options.kills // 10)
+    share = max(1, -(-options.kills // 10))
     rest = [min(share, options.kills - n) for n in range(0, options.kills, share)]
     jobs: list[tuple[str, Any]] = [("kill -9 at a random time", n) for n in rest]
-    if not options.no_calls:
-        for what in ("kill -9 at every call", "SIGTERM at every call", "no room from a call on"):
-            jobs += [(what, kind) for kind in ALL]
+    for name in filter(None, options.calls.split(",")):
+        jobs += [(AT_CALLS[name], kind) for kind in ALL]
     if options.system_calls:
         jobs.append(("kill -9 on a system call", options.system_calls))
     return [(what, str(folder / f"job{i}"), options.seed + i, more) for i, (what, more) in enumerate(jobs)]

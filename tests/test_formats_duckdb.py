@@ -276,7 +276,7 @@ def test_the_doors_are_shut(path, tmp_path):
         for sql in (
             "SELECT * FROM read_csv('/etc/passwd')",
             "SET enable_external_access=true",
-            "ATTACH '/tmp/y'",
+            f"ATTACH '{tmp_path / 'y'}'",
         ):
             with pytest.raises(duckdb.Error):
                 con.execute(sql)
