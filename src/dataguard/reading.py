@@ -17,7 +17,7 @@ from dataguard.budget import Budget
 from dataguard.carrier import Carrier, Large
 from dataguard.fingerprints.engines import default_engines
 from dataguard.formats.arrow import ArrowSource
-from dataguard.formats.blocks import block_edges, block_rows, read_blocks, row_cost, spread, take_positions
+from dataguard.formats.blocks import block_rows, planned_edges, read_blocks, row_cost, spread, take_positions
 from dataguard.formats.source import Source
 from dataguard.registry.commitments import Tree
 from dataguard.trees import suspect_tree
@@ -36,7 +36,7 @@ MEMORY_PER_LOOK = 12
 
 def edges_of(source: Source, budget: Budget) -> tuple[int, ...]:
     """Return where a source is cut into blocks that fit the budget."""
-    return block_edges(source.rows(), block_rows(row_cost(source), budget.memory))
+    return planned_edges(source, budget.memory)
 
 
 def decoded(handler: Carrier[Any], source: Source, edges: Sequence[int]) -> Iterator[Any]:
@@ -91,7 +91,9 @@ def large(handler: Carrier[Any], source: Source, edges: Sequence[int], budget: B
             budget.watch(f"search {source.name}", done, edges[-1])
             del content
 
-    return Large(edges[-1], edges[1], blocks, lambda rows: some_units(handler, source, rows))
+    # What is one block could be larger: a quarter of the two rows of a small file would be nothing.
+    room = edges[1] if len(edges) > 2 else max(edges[1], block_rows(row_cost(source), budget.memory))
+    return Large(edges[-1], room, blocks, lambda rows: some_units(handler, source, rows))
 
 
 @dataclass(frozen=True, slots=True)

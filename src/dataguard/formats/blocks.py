@@ -14,6 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from dataguard.errors import UsageError
+from dataguard.formats.chunks import WINDOW
 from dataguard.formats.source import Source
 from dataguard.values import mix64
 
@@ -21,6 +23,7 @@ __all__ = [
     "block_edges",
     "block_rows",
     "memory_for",
+    "planned_edges",
     "read_blocks",
     "row_cost",
     "spread",
@@ -40,16 +43,30 @@ TEXT_FACTOR = 5
 """And for each byte of text: it is held as read, as distinct values, and in the canonical rows
 (measured on online retail, 500,000 x 8 with 72 bytes of text a row: 2.6 beside the cells)."""
 
-_LEAST_ROWS = 4096
+_SMALL = 1 << 26
+"""Bytes that a block may hold in any case."""
+
+_MEASURED = ("csv", "tsv", "jsonl")
+"""Formats that know the length of all their rows."""
+
+_MEASURED_SHARE = 0.8
+"""What was measured of what is planned for a cell: 82 of 95."""
+
+_LEAST_ROWS = WINDOW
+"""Rows of the smallest block: fewer would show too little of a table to plan it."""
 
 
 def row_cost(source: Source) -> int:
-    """Return the bytes of memory that a row of a source takes; texts are measured on the first batch."""
-    first = next(iter(source.batches()), None)
-    text = 0
+    """Return the bytes of memory that a row of a source takes.
+
+    Texts are measured where they are longest (in runs of `WINDOW` rows of a CSV or JSON Lines file, in row
+    groups of a Parquet file): a file that begins with short rows may go on with long ones. What a file does
+    not tell of itself is measured on the first batch.
+    """
+    text = getattr(source, "densest", 0)
+    first = None if source.format in _MEASURED else next(iter(source.batches()), None)
     if first is not None and first.num_rows:
-        texts = [c for c in first.columns if pa.types.is_large_string(c.type) or pa.types.is_string(c.type)]
-        text = sum(pc.sum(pc.binary_length(c)).as_py() or 0 for c in texts) // first.num_rows
+        text = max(text, sum(map(_content, first.columns)) // first.num_rows)
     return CELL_BYTES * len(source.column_names) + TEXT_FACTOR * text
 
 
@@ -64,6 +81,39 @@ def block_rows(cost: int, memory: int) -> int:
         Bytes the process may take.
     """
     return max(_LEAST_ROWS, (memory - BASE_BYTES) // max(1, cost))
+
+
+def _content(column: pa.Array) -> int:
+    """Return the bytes of the texts in a column, or of what is nested in it; 0 for cells of one size."""
+    if pa.types.is_large_string(column.type) or pa.types.is_string(column.type):
+        return pc.sum(pc.binary_length(column)).as_py() or 0
+    return column.nbytes if pa.types.is_nested(column.type) or pa.types.is_large_binary(column.type) else 0
+
+
+def planned_edges(source: Source, memory: int) -> tuple[int, ...]:
+    """Return where a source is cut into blocks that fit a bound of memory.
+
+    Parameters
+    ----------
+    source : Source
+    memory : int
+        Bytes the process may take.
+
+    Raises
+    ------
+    UsageError
+        Not even the smallest block fits.
+    """
+    rows, cost = source.rows(), row_cost(source)
+    least = min(rows, _LEAST_ROWS)
+    # Without the margins of the two factors: refused is what is known not to fit.
+    if memory_for(int(least * cost * _MEASURED_SHARE)) > memory:
+        raise UsageError(
+            f"{least:,} of its rows take up to {least * cost / 2**30:,.1f} GiB, too much for {memory >> 20}M of memory",
+            where=source.name,
+            remedy=f"allow at least --memory {-(-memory_for(least * cost) >> 20)}M, or leave long texts out",
+        )
+    return block_edges(rows, block_rows(cost, memory))
 
 
 def memory_for(size: int) -> int:
@@ -88,10 +138,16 @@ def read_blocks(
     edges : sequence of int
         Ascending, from 0 to the number of rows.
     columns : sequence of str, optional
+
+    Raises
+    ------
+    UsageError
+        A block that holds more than it was planned for, as a batch at the beginning of the file shows it.
     """
     if len(edges) == 2:
         yield source.table(columns)
         return
+    planned, size = row_cost(source) * max(edges[1], _LEAST_ROWS), 0
     wanted = [last - first for first, last in itertools.pairwise(edges)]
     held: list[pa.RecordBatch] = []
     room = wanted.pop(0)
@@ -100,11 +156,18 @@ def read_blocks(
         while rest.num_rows:
             part = rest.slice(0, room)
             held.append(part)
+            size += part.nbytes
+            if size > max(_SMALL, planned):
+                raise UsageError(
+                    "its rows are much longer further on than at its beginning: a block does not fit",
+                    where=source.name,
+                    remedy="allow more with --memory, or leave long texts out",
+                )
             room -= part.num_rows
             rest = rest.slice(part.num_rows)
             if room == 0:
                 yield pa.Table.from_batches(held)
-                held = []
+                held, size = [], 0
                 room = wanted.pop(0) if wanted else rest.num_rows + 1
     if held:
         yield pa.Table.from_batches(held)
@@ -142,6 +205,8 @@ def spread(rows: int, count: int) -> I64:
     """
     if rows <= count:
         return np.arange(rows, dtype=np.int64)
+    if count < 1:
+        return np.empty(0, np.int64)
     edges = (np.arange(count + 1, dtype=np.int64) * rows) // count
     words = mix64(np.arange(count, dtype=np.uint64) ^ mix64(np.array([rows], np.uint64)))
     return edges[:-1] + (words % np.diff(edges).astype(np.uint64)).astype(np.int64)

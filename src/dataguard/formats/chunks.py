@@ -6,6 +6,8 @@ raw bytes from cell to cell (``splice.py``) asks for no more than this protocol.
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -16,10 +18,13 @@ from numpy.typing import NDArray
 
 from dataguard.formats.compression import ByteStream
 
-__all__ = ["ABSENT", "Chunk", "Sink", "TextSource"]
+__all__ = ["ABSENT", "WINDOW", "Chunk", "Density", "Sink", "TextSource"]
 
 ABSENT = -1
 """Start and end of a cell that does not stand in its row: a key left out, a row cut short."""
+
+WINDOW = 4096
+"""Rows of a run over which the length of rows is averaged."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,6 +51,35 @@ class Chunk:
     ends: NDArray[np.int32]
     first_row: int
     rows: int
+
+
+class Density:
+    """Where the rows of a text file are longest, found while its chunks pass by.
+
+    A block is no smaller than `WINDOW` rows, so no more text than the densest run of so many is in any row's
+    share of it.
+    """
+
+    def __init__(self) -> None:
+        self._window: deque[tuple[int, int]] = deque()
+        self._rows = self._size = 0
+        self._most = 0.0
+
+    def add(self, rows: int, size: int) -> None:
+        """Take the rows of one chunk, and their bytes."""
+        self._window.append((rows, size))
+        self._rows, self._size = self._rows + rows, self._size + size
+        while self._rows - self._window[0][0] >= WINDOW:
+            gone, less = self._window.popleft()
+            self._rows, self._size = self._rows - gone, self._size - less
+        excess = self._rows - WINDOW
+        if excess >= 0:
+            first, size = self._window[0]
+            self._most = max(self._most, (self._size - size * excess / first) / WINDOW)
+
+    def densest(self) -> int:
+        """Return the bytes a row takes in the densest run, on the average of the run."""
+        return math.ceil(self._most or self._size / max(1, self._rows))
 
 
 class TextSource(Protocol):

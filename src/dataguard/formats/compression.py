@@ -1,7 +1,7 @@
 """Files compressed or not, opened as one stream of bytes.
 
-The magic decides, never the suffix. Everything streams, so a file that blows up to terabytes
-costs time and no memory; what is damaged is said in one line.
+The magic decides, never the suffix. Everything streams, so a file that blows up costs no memory;
+one that would cost hours is refused, and what is damaged is said in one line.
 """
 
 from __future__ import annotations
@@ -18,6 +18,11 @@ import pyarrow as pa
 from dataguard.errors import DecodeError
 
 __all__ = ["ByteStream", "compression_of", "open_bytes", "reading"]
+
+_MAX_RATIO = 200
+"""Tables shrink to a hundredth at the most; gzip's own limit is 1,032, which bombs come near."""
+_RATIO_FROM = 1 << 30
+"""Bytes that may come out of any file, however small: 1 GiB takes seconds."""
 
 _MAGIC = ((b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"))
 
@@ -58,7 +63,8 @@ def open_bytes(path: Path, compression: str | None) -> Iterator[ByteStream]:
     Yields
     ------
     ByteStream
-        Its methods raise DecodeError for what is unreadable or damaged.
+        Its methods raise DecodeError for what is unreadable, damaged, or unpacks to more than 1 GiB and 200
+        times its size.
 
     Raises
     ------
@@ -74,23 +80,41 @@ def open_bytes(path: Path, compression: str | None) -> Iterator[ByteStream]:
                 stream = stack.enter_context(pa.CompressedInputStream(raw, "zstd"))
             else:
                 stream = stack.enter_context(path.open("rb", buffering=0))
-        yield _Guarded(stream, path)
+        with reading(path):
+            size = path.stat().st_size
+        yield _Guarded(stream, path, max(_RATIO_FROM, _MAX_RATIO * size) if compression else None)
 
 
 class _Guarded:
     """A stream whose faults come out in one line; those of the block that reads it are left alone."""
 
-    def __init__(self, stream: ByteStream, path: Path) -> None:
+    def __init__(self, stream: ByteStream, path: Path, room: int | None) -> None:
         self._stream = stream
         self._path = path
+        self._room = room  # bytes that may still come out; None for any number
 
     def readinto(self, buffer: memoryview, /) -> int | None:
         with reading(self._path):
-            return self._stream.readinto(buffer)
+            got = self._stream.readinto(buffer)
+        self._count(got or 0)
+        return got
 
     def read(self, size: int = -1, /) -> bytes | None:
         with reading(self._path):
-            return self._stream.read(size)
+            data = self._stream.read(size)
+        self._count(len(data or b""))
+        return data
+
+    def _count(self, size: int) -> None:
+        if self._room is None:
+            return
+        self._room -= size
+        if self._room < 0:
+            raise DecodeError(
+                f"unpacks to more than 1 GiB and {_MAX_RATIO} times its size",
+                where=str(self._path),
+                remedy="unpack it first if it is no bomb",
+            )
 
 
 @contextlib.contextmanager

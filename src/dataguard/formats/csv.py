@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from dataguard.errors import DecodeError
-from dataguard.formats.chunks import Chunk
+from dataguard.formats.chunks import Chunk, Density
 from dataguard.formats.compression import ByteStream, compression_of, open_bytes, reading
 from dataguard.formats.csv_scan import BOM, Layout, Scanner, scanned_as
 from dataguard.formats.dialect import SEPARATORS, sniff_dialect
@@ -94,6 +94,7 @@ class CsvSource:
         self.format = format
         self._file = path
         self._rows: int | None = None
+        self._density = Density()
         where = str(path)
         self.compression = compression_of(path)
         self.encoding = encoding_named(encoding) if encoding else self._find_encoding()
@@ -190,8 +191,18 @@ class CsvSource:
     def rows(self) -> int:
         """Count the data rows (one pass on first use)."""
         if self._rows is None:
-            self._rows = sum(chunk.rows for chunk in self.chunks(check_text=False))
+            self._rows = 0
+            for chunk in self.chunks(check_text=False):
+                self._rows += chunk.rows
+                # One byte beside each cell is a separator or a newline.
+                self._density.add(chunk.rows, chunk.end - chunk.begin - len(chunk.starts))
         return self._rows
+
+    @property
+    def densest(self) -> int:
+        """Bytes of text of a row where rows are longest; see `Density`."""
+        self.rows()
+        return self._density.densest()
 
     def sha256(self) -> str:
         """Digest of the file as it lies on disk (compressed if it is), hex."""

@@ -85,7 +85,7 @@ class Scanner:
                 where=self.layout.where,
                 remedy="look for a quote that is never closed",
             )
-        limit = max(_BLOCK, 2 * kept)
+        limit = max(_BLOCK, min(2 * kept, _MAX_ROW + _BLOCK))
         if limit == self.limit:
             self.data[:kept] = self.data[self.begin : self.size].copy()
         else:

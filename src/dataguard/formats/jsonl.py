@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dataguard.errors import DecodeError
-from dataguard.formats.chunks import Chunk
+from dataguard.formats.chunks import Chunk, Density
 from dataguard.formats.compression import ByteStream, compression_of, open_bytes, reading
 from dataguard.formats.edits import BlockMoves
 from dataguard.formats.jsonl_scan import BOM, KeyTable, LineScanner, changed_error, without_surrogates
@@ -53,7 +53,7 @@ class JsonLinesSource:
     ------
     DecodeError
         A line that is no JSON object (with line, byte and what was expected), NaN or Infinity,
-        a key twice in one object, nesting deeper than 64, a line above 256 MiB, 10,000 keys or
+        a key twice in one object, nesting deeper than 64, a line above 64 MiB, 10,000 keys or
         more, not UTF-8, no rows, no columns, damaged compression.
     """
 
@@ -66,10 +66,14 @@ class JsonLinesSource:
         self._keys = KeyTable(str(path))
         with self.open_text() as file:
             scanner = LineScanner(self._keys, file)
-            for _ in scanner.chunks(check_text=True, store=False):
-                pass
+            density = Density()
+            for chunk in scanner.chunks(check_text=True, store=False):
+                density.add(chunk.rows, chunk.end - chunk.begin)
         self._rows = scanner.rows
         self.column_names: tuple[str, ...] = tuple(self._keys.names)
+        # Without the keys, which stand in every row and are read once; half of it at least, where they do not.
+        size, keys = density.densest(), sum(len(name.encode()) + 4 for name in self.column_names)
+        self.densest = max(size - keys, size // 2)
         self._nested = scanner.nested
         self.nested_columns: tuple[str, ...] = tuple(
             column

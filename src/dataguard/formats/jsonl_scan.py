@@ -25,7 +25,7 @@ BOM = b"\xef\xbb\xbf"
 
 _BLOCK = 1 << 22
 """Bytes read at a time."""
-_MAX_LINE = 1 << 28
+_MAX_LINE = 1 << 26
 _MAX_COLUMNS = 9_999
 _MAX_SPELLINGS = 2 * _MAX_COLUMNS
 """Spellings of keys: ``"a"`` and ``"\\u0061"`` are two of one key."""
@@ -106,7 +106,7 @@ class LineScanner:
         """Keep the bytes from `end` on, read behind them, and find the end of the last whole line."""
         kept = self.size - self.end
         while True:
-            size = max(_BLOCK, 2 * kept)
+            size = max(_BLOCK, min(2 * kept, _MAX_LINE + _BLOCK))
             kept_bytes = self.data[self.end : self.size]
             if self.data.size == size + 1:
                 data, kept_bytes = self.data, kept_bytes.copy()
@@ -129,7 +129,7 @@ class LineScanner:
             self.end, kept = 0, self.size
             if kept >= _MAX_LINE:
                 raise DecodeError(
-                    f"line {self.state[self.kernels.LINE]} is longer than 256 MiB",
+                    f"line {self.state[self.kernels.LINE]} is longer than {_MAX_LINE >> 20} MiB",
                     where=self.where,
                     remedy="write one object per line",
                 )

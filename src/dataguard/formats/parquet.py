@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from dataguard.errors import DecodeError
 from dataguard.formats.arrow import nested_names
+from dataguard.formats.chunks import Density
 from dataguard.formats.moved import Cells, compacted
 from dataguard.formats.parquet_footer import Footer, read_footer, too_large
 from dataguard.formats.parquet_options import column_options, writer_options
@@ -35,9 +36,9 @@ __all__ = ["ParquetSource", "rewrite_parquet"]
 _NS_YEARS = (-9_223_372_036_854_775, 9_223_372_036_854_775)
 """Microseconds since 1970 that still fit int64 nanoseconds: years 1677 to 2262."""
 _BATCH = 1 << 16
-_BATCH_BYTES = 1 << 28
-"""A batch has fewer rows when the average row would make it larger than 256 MiB."""
-_WORST_BYTES = 1 << 30
+_BATCH_BYTES = 1 << 26
+"""A batch has fewer rows when the average row would make it larger than 64 MiB."""
+_WORST_BYTES = 1 << 27
 """And fewer still when its rows could all name the longest entries of their dictionaries."""
 _BUFFERS = 1 << 26
 _SHORT_ENTRY = 1 << 8
@@ -157,7 +158,7 @@ class ParquetSource:
         return "ns"
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """Stream record batches of at most 65,536 rows and about 256 MiB, types as in the file.
+        """Stream record batches of at most 65,536 rows and about 64 MiB, types as in the file.
 
         Parameters
         ----------
@@ -280,6 +281,17 @@ class ParquetSource:
     def rows(self) -> int:
         """Return the number of rows, from the footer."""
         return int(self.footer.rows.sum())
+
+    @property
+    def densest(self) -> int:
+        """Bytes of text of a row in the row groups where rows are longest, as they are encoded; see `Density`."""
+        texts = [i for i, leaf in enumerate(self.footer.leaves) if leaf.physical_type == "BYTE_ARRAY"]
+        density = Density()
+        for rows, size in zip(
+            self.footer.rows.tolist(), self.footer.spans[:, texts, 3].sum(axis=1).tolist(), strict=True
+        ):
+            density.add(rows, size)
+        return density.densest()
 
     def sha256(self) -> str:
         """Digest of the file, hex."""

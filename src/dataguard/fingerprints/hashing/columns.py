@@ -1,0 +1,363 @@
+"""Hashes of columns, straight from the buffers of Arrow: no Python object per value.
+
+What is hashed, under every scheme: the bytes of a string or binary value; the 16 (or 4, 8, 32)
+stored bytes of a decimal; the 8 bytes, low one first, of everything else: an integer or a boolean
+widened with its sign, a date, time or duration as the integer that is stored (its unit does
+not enter), a real number as binary64 with one zero and one NaN. A missing value has a constant of
+its own. A dictionary is hashed once per entry, with the same result as its decoded column.
+Values that mean the same but are written differently do not meet here: canonical
+values are the business of :mod:`dataguard.values`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from dataguard.errors import DecodeError, UsageError
+from dataguard.fingerprints.hashing.schemes import NULL_HASH, HashScheme, hash_bytes, scheme_of
+
+__all__ = ["Cells", "Column", "hash_column", "hash_values", "open_column"]
+
+B = NDArray[np.bool_]
+I64 = NDArray[np.int64]
+U8 = NDArray[np.uint8]
+U64 = NDArray[np.uint64]
+
+_SMALL = {HashScheme.XXH3_64: 1_000_000, HashScheme.DGMUM_1: 100_000}
+"""Keys (each 64 bytes of long ones counted as one more) that are hashed without compiled code, as long as none
+is loaded: starting it costs as much as these (0.5 s; 0.4 us and 5 us a key, measured)."""
+
+_NONE = np.empty(0, np.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """One stretch of a column, ready to be hashed; exactly one of the first three is there.
+
+    Attributes
+    ----------
+    strings : (data (bytes,) uint8, offsets (n + 1,) int32 or int64) or None
+        Value i is ``data[offsets[i]:offsets[i + 1]]``.
+    words : (n,) uint64 or None
+        Values of eight bytes.
+    entries : (hashes (e,) uint64, index (n,) int) or None
+        Hashes of the entries of a dictionary, and which entry each value is.
+    valid : (n,) bool or None
+        False where a value is missing; None when none is.
+    """
+
+    size: int
+    scheme: HashScheme
+    strings: tuple[U8, NDArray[Any]] | None = None
+    words: U64 | None = None
+    entries: tuple[U64, NDArray[Any]] | None = None
+    valid: B | None = None
+
+    def fill(self, first: int, last: int, out: U64, *, plain: bool = False) -> None:
+        """Write the hashes of the values `first` to `last` (not included) into `out`, of that length.
+
+        With `plain`, values of eight bytes are written as they are.
+
+        Raises
+        ------
+        DecodeError
+            If an offset or an index points outside of its buffer.
+        """
+        if self.entries is not None:
+            hashes, index = self.entries
+            out[:] = hashes[index[first:last]]
+        elif self.words is not None and plain:
+            out[:] = self.words[first:last]
+        elif self.words is not None:
+            self._fill_words(_read_only(self.words[first:last]), out)
+        elif self.strings is not None:
+            data, offsets = self.strings
+            self._fill_strings(_read_only(data), _read_only(offsets[first : last + 1]), out)
+        if self.valid is not None:
+            out[~self.valid[first:last]] = NULL_HASH
+
+    def _fill_words(self, words: U64, out: U64) -> None:
+        if _is_small(self.scheme, len(words), 0):
+            raw = words.astype("<u8").tobytes()
+            out[:] = [hash_bytes(raw[k : k + 8], self.scheme) for k in range(0, len(raw), 8)]
+        elif self.scheme is HashScheme.XXH3_64:
+            from dataguard.fingerprints.hashing.xxh3._kernels import xxh3_words
+
+            xxh3_words(words, out)
+        else:
+            from dataguard.fingerprints.hashing._kernels import mum_words
+
+            mum_words(words, out)
+
+    def _fill_strings(self, data: U8, offsets: NDArray[Any], out: U64) -> None:
+        if len(out) == 0:
+            return
+        total = int(offsets[-1]) - int(offsets[0])
+        if _is_small(self.scheme, len(out), total):
+            wrong = _hash_few(data, offsets, self.scheme, out)
+        elif self.scheme is HashScheme.XXH3_64:
+            from dataguard.fingerprints.hashing.xxh3._kernels import xxh3_strings
+
+            wrong = int(xxh3_strings(data, offsets, out))
+        else:
+            from dataguard.fingerprints.hashing._kernels import mum_strings
+
+            wrong = int(mum_strings(data, offsets, out))
+        if wrong >= 0:
+            raise DecodeError(
+                f"text {wrong} of a column points outside of its buffer",
+                remedy="the data is damaged; read it again from its source",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column in stretches; ``starts[i]`` is the row where stretch i begins."""
+
+    size: int
+    starts: tuple[int, ...]
+    stretches: tuple[Cells, ...]
+
+    def fill(self, first: int, last: int, out: U64, *, plain: bool = False) -> None:
+        """Write the hashes of the rows `first` to `last` (not included) into `out`; see :meth:`Cells.fill`."""
+        for start, cells in zip(self.starts, self.stretches, strict=True):
+            a, b = max(first, start), min(last, start + cells.size)
+            if a < b:
+                cells.fill(a - start, b - start, out[a - first : b - first], plain=plain)
+
+
+def hash_column(
+    values: pa.Array | pa.ChunkedArray, scheme: HashScheme | int | str = HashScheme.DGMUM_1
+) -> U64:
+    """Return the hash of every value of an Arrow column.
+
+    Parameters
+    ----------
+    values : pyarrow.Array or ChunkedArray
+        Strings, binary, numbers, decimals, booleans, dates, times, or a dictionary of these; whole or sliced.
+    scheme : HashScheme, int or str
+        ``"dgmum-1"`` (fastest) or ``"xxh3-64"`` (the same in every language).
+
+    Returns
+    -------
+    (n,) uint64
+        ``NULL_HASH`` where a value is missing.
+
+    Raises
+    ------
+    UsageError
+        For nested types and unknown schemes.
+    DecodeError
+        If a buffer is too short or an offset points outside of it.
+    """
+    return _filled(open_column(values, scheme), plain=False)
+
+
+def hash_values(
+    values: NDArray[Any] | Sequence[str | bytes | float | None],
+    scheme: HashScheme | int | str = HashScheme.DGMUM_1,
+) -> U64:
+    """Return the hash of every element of a numpy array, or of a list of texts, bytes or numbers.
+
+    Texts are hashed by their UTF-8 bytes; everything else as in :func:`hash_column`.
+
+    Raises
+    ------
+    UsageError
+        If `values` mixes kinds, or holds something that is not a value of a table.
+    """
+    try:
+        array = pa.array(values.reshape(-1) if isinstance(values, np.ndarray) else values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+        raise UsageError(
+            f"these values cannot be hashed together ({str(error).splitlines()[0]})",
+            remedy="give texts, bytes or numbers, one kind at a time",
+        ) from None
+    return hash_column(array, scheme)
+
+
+def open_column(
+    values: pa.Array | pa.ChunkedArray, scheme: HashScheme | int | str, *, plain: bool = False
+) -> Column:
+    """Return a column ready to be hashed; checks its type and the sizes of its buffers.
+
+    With `plain`, values of eight bytes stay as they are (entries of a dictionary are settled here).
+    """
+    known = scheme_of(scheme)
+    chunks = [c for c in (values.chunks if isinstance(values, pa.ChunkedArray) else [values]) if len(c)]
+    if not chunks:
+        _kind(values.type)
+    stretches = tuple(_stretches(chunks, known, plain=plain))
+    starts = np.cumsum([0, *(s.size for s in stretches)])
+    return Column(int(starts[-1]), tuple(starts[:-1].tolist()), stretches)
+
+
+def _stretches(chunks: Sequence[Any], scheme: HashScheme, *, plain: bool) -> Iterator[Cells]:
+    # Chunks usually share one dictionary: its hashes are kept from one to the next.
+    last: tuple[Any, U64] | None = None
+    for chunk in chunks:
+        try:
+            chunk.validate()
+        except pa.ArrowInvalid as error:
+            raise DecodeError(
+                f"a column of type {chunk.type} is damaged ({str(error).splitlines()[0]})",
+                remedy="read it again from its source",
+            ) from None
+        if pa.types.is_dictionary(chunk.type):
+            if last is None or not _same_buffers(last[0], chunk.dictionary):
+                last = (chunk.dictionary, _filled(open_column(chunk.dictionary, scheme), plain=plain))
+            yield _entries(chunk, last[1], scheme)
+        else:
+            yield _cells(chunk, scheme)
+
+
+def _filled(column: Column, *, plain: bool) -> U64:
+    out = np.empty(column.size, np.uint64)
+    column.fill(0, column.size, out, plain=plain)
+    return out
+
+
+def _same_buffers(a: Any, b: Any) -> bool:
+    def where(array: Any) -> list[int]:
+        return [0 if x is None else int(x.address) for x in array.buffers()]
+
+    return bool(a.type == b.type and len(a) == len(b) and a.offset == b.offset and where(a) == where(b))
+
+
+def _kind(kind: Any) -> str:
+    """Return how values of a type are laid out: ``strings``, ``fixed``, ``words`` or another way to get there."""
+    t = pa.types
+    if t.is_string(kind) or t.is_binary(kind) or t.is_large_string(kind) or t.is_large_binary(kind):
+        return "strings"
+    if t.is_string_view(kind) or t.is_binary_view(kind):
+        return "view"
+    if t.is_fixed_size_binary(kind) or t.is_decimal(kind) or t.is_interval(kind):
+        return "fixed"
+    if t.is_primitive(kind):
+        return "words"
+    if t.is_dictionary(kind) or t.is_run_end_encoded(kind):
+        return _kind(kind.value_type) and ("dictionary" if t.is_dictionary(kind) else "runs")
+    if t.is_null(kind):
+        return "null"
+    if isinstance(kind, pa.BaseExtensionType):
+        return _kind(kind.storage_type) and "extension"
+    raise UsageError(
+        f"a column of type {kind} cannot be hashed", remedy="hash its fields or its items one by one"
+    )
+
+
+def _cells(chunk: Any, scheme: HashScheme) -> Cells:
+    layout, n = _kind(chunk.type), len(chunk)
+    if layout == "null":
+        return Cells(n, scheme, words=np.zeros(n, np.uint64), valid=np.zeros(n, np.bool_))
+    if layout == "extension":
+        return _cells(chunk.storage, scheme)
+    if layout == "runs":
+        return _cells(pc.run_end_decode(chunk), scheme)
+    if layout == "view":
+        # Views may point anywhere, and Arrow follows them without a look unless asked.
+        plain = chunk.view(pa.binary_view())
+        try:
+            plain.validate(full=True)
+        except pa.ArrowInvalid as error:
+            raise DecodeError(f"a column of views is damaged ({str(error).splitlines()[0]})") from None
+        return _cells(plain.cast(pa.large_binary()), scheme)
+    valid = _valid(chunk)
+    if layout == "words":
+        return Cells(n, scheme, words=_words(chunk), valid=valid)
+    return Cells(n, scheme, strings=_strings(chunk, layout), valid=valid)
+
+
+def _entries(chunk: Any, hashes: U64, scheme: HashScheme) -> Cells:
+    valid = _valid(chunk)
+    index = _numbers(chunk.indices)
+    if valid is not None:
+        index = np.where(valid, index, 0)
+        hashes = hashes if len(hashes) else np.zeros(1, np.uint64)
+    if int(index.min()) < 0 or int(index.max()) >= len(hashes):
+        raise DecodeError(
+            "a dictionary column points outside of its dictionary", remedy="the data is damaged"
+        )
+    return Cells(len(chunk), scheme, entries=(hashes, index), valid=valid)
+
+
+def _valid(chunk: Any) -> B | None:
+    bitmap = chunk.buffers()[0]
+    if bitmap is None or chunk.null_count == 0:
+        return None
+    return _bits(bitmap, chunk.offset, len(chunk))
+
+
+def _bits(buffer: Any, offset: int, n: int) -> B:
+    raw = np.frombuffer(buffer, np.uint8, (offset + n + 7) // 8 - offset // 8, offset // 8)
+    return np.unpackbits(raw, bitorder="little")[offset % 8 : offset % 8 + n].astype(np.bool_)
+
+
+def _numbers(chunk: Any) -> NDArray[Any]:
+    """Return the stored numbers of a chunk, without a copy."""
+    kind = chunk.type
+    letter = "f" if pa.types.is_floating(kind) else "u" if pa.types.is_unsigned_integer(kind) else "i"
+    width = kind.bit_width // 8
+    return np.frombuffer(chunk.buffers()[1], f"<{letter}{width}", len(chunk), chunk.offset * width)
+
+
+def _words(chunk: Any) -> U64:
+    if pa.types.is_boolean(chunk.type):
+        return _bits(chunk.buffers()[1], chunk.offset, len(chunk)).astype(np.uint64)
+    numbers = _numbers(chunk)
+    if numbers.dtype.kind == "f":
+        with np.errstate(invalid="ignore"):  # a missing value may hide a signalling NaN
+            reals = numbers.astype(np.float64) + 0.0
+        unknown = np.isnan(reals)
+        if unknown.any():
+            reals[unknown] = np.nan
+        return reals.view(np.uint64)
+    wide = numbers.astype(np.uint64 if numbers.dtype.kind == "u" else np.int64, copy=False)
+    return wide.view(np.uint64)
+
+
+def _strings(chunk: Any, layout: str) -> tuple[U8, NDArray[Any]]:
+    n, buffers = len(chunk), chunk.buffers()
+    if layout == "fixed":
+        width = chunk.type.bit_width // 8
+        data = np.frombuffer(buffers[1], np.uint8) if width else _NONE
+        return data, (chunk.offset + np.arange(n + 1)) * width
+    large = pa.types.is_large_string(chunk.type) or pa.types.is_large_binary(chunk.type)
+    width = 8 if large else 4
+    offsets = np.frombuffer(buffers[1], f"<i{width}", n + 1, chunk.offset * width)
+    data = _NONE if buffers[2] is None or buffers[2].size == 0 else np.frombuffer(buffers[2], np.uint8)
+    return data, offsets
+
+
+def _read_only(array: NDArray[Any]) -> NDArray[Any]:
+    # Arrow's buffers are; with writable ones beside them the kernels would be compiled twice.
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def _is_small(scheme: HashScheme, keys: int, size: int) -> bool:
+    return keys + max(size, 0) // 64 <= _SMALL[scheme] and "numba" not in sys.modules
+
+
+def _hash_few(data: U8, offsets: NDArray[Any], scheme: HashScheme, out: U64) -> int:
+    """Fill `out` without compiled code; -1, or the row whose offsets are wrong."""
+    wide = offsets.astype(np.int64)
+    if wide[0] < 0 or wide[0] > len(data):
+        return 0
+    wrong = np.flatnonzero((wide[1:] < wide[:-1]) | (wide[1:] > len(data)))
+    if len(wrong):
+        return int(wrong[0])
+    raw = data[wide[0] : wide[-1]].tobytes()
+    at = (wide - wide[0]).tolist()
+    out[:] = [hash_bytes(raw[a:b], scheme) for a, b in pairwise(at)]
+    return -1

@@ -1,0 +1,1 @@
+"""The inverted index of sampled hashes: which sets hold which element."""

@@ -1,0 +1,1 @@
+"""Overlapping groups of words or characters of texts: the elements by which documents are compared."""

@@ -1,0 +1,185 @@
+"""Texts as sets of shingles, straight from an Arrow column.
+
+**Words.** A word is a run of ASCII letters, digits, underscores and bytes from 0x80 on, letters in lower case; a run
+of more than 32,768 bytes counts as several words, cut from its beginning. The hash of a word is dgmum-1 of its bytes.
+The hash of n words in a row is ``finish(w1 B**(n-1) + ... + wn mod 2**64)`` with B = 0x9FB21C651E98DF25 and
+``finish(x) = high ^ low ^ x``, high and low being the halves of the 128-bit product ``x * 0xD6E8FEB86659FD93``.
+A text of fewer than n words has one shingle, of all its words; a text without words has none.
+
+**Characters.** For languages that put no blanks between words: dgmum-1 of the UTF-8 bytes of n characters in a row, as
+they stand; a shorter text has one shingle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from dataguard.errors import UsageError
+from dataguard.fingerprints.sketches.resemblance import DEFAULT_SIZE, EMPTY, multipliers, room_for
+
+__all__ = ["character_shingles", "sketch_texts", "word_shingles"]
+
+I64 = NDArray[np.int64]
+U8 = NDArray[np.uint8]
+U32 = NDArray[np.uint32]
+U64 = NDArray[np.uint64]
+Fill = Callable[[U8, I64, U64, I64], int]
+
+_MOST = 64
+"""Words or characters of a shingle at most."""
+
+
+def sketch_texts(
+    texts: pa.Array | pa.ChunkedArray, words: int = 5, size: int = DEFAULT_SIZE, out: U32 | None = None
+) -> U32:
+    """Return the resemblance sketch of every text's word shingles.
+
+    Parameters
+    ----------
+    texts : pyarrow.Array or ChunkedArray of string or binary
+        A missing text has no shingles.
+    words : int
+        Words per shingle, 1 to 64.
+    size : int
+        Slots, as :func:`~dataguard.fingerprints.sketches.resemblance.sketch_sets`.
+    out : (n, size) uint32, optional
+        Where to write.
+
+    Returns
+    -------
+    (n, size) uint32
+        The same as ``sketch_sets(*word_shingles(texts, words), size)``, without the hashes in between.
+
+    Raises
+    ------
+    UsageError
+        Another type of column, or numbers out of range.
+    """
+    from dataguard.fingerprints.shingles import _kernels as kernels
+
+    _check(words)
+    out = room_for(out, len(texts), size)
+    text, borders, hashes = _scratch(words)
+    room = np.full(6 * size, EMPTY, np.uint32)
+    done = 0
+    for data, offsets in _buffers(texts):
+        part = out[done : done + len(offsets) - 1].reshape(-1)
+        kernels.sketch_texts(
+            data, offsets, words, text, borders, hashes[0], hashes[1], multipliers(size), room, part
+        )
+        done += len(offsets) - 1
+    return out
+
+
+def word_shingles(texts: pa.Array | pa.ChunkedArray, words: int = 5) -> tuple[U64, I64]:
+    """Return the hashes of every text's word shingles.
+
+    Parameters
+    ----------
+    texts : pyarrow.Array or ChunkedArray of string or binary
+    words : int
+        Words per shingle, 1 to 64.
+
+    Returns
+    -------
+    hashes : (m,) uint64
+        Text after text, in order, repeats kept.
+    offsets : (n + 1,) int64
+        Text i has ``hashes[offsets[i]:offsets[i + 1]]``.
+
+    Raises
+    ------
+    UsageError
+        Another type of column, or a number out of range.
+    """
+    from dataguard.fingerprints.shingles import _kernels as kernels
+
+    _check(words)
+    text, borders, hashes = _scratch(words)
+
+    def fill(data: U8, offsets: I64, out: U64, ends: I64) -> int:
+        return kernels.text_hashes(data, offsets, words, text, borders, hashes[0], out, ends)
+
+    return _collected(texts, fill)
+
+
+def character_shingles(texts: pa.Array | pa.ChunkedArray, characters: int = 5) -> tuple[U64, I64]:
+    """Return the hashes of every text's character shingles; as :func:`word_shingles`."""
+    from dataguard.fingerprints.shingles import _kernels as kernels
+
+    _check(characters)
+    pad = np.zeros(max(4 * characters, 64) + 16, np.uint8)
+
+    def fill(data: U8, offsets: I64, out: U64, ends: I64) -> int:
+        return kernels.char_hashes(data, offsets, characters, pad, out, ends)
+
+    return _collected(texts, fill)
+
+
+def _collected(texts: pa.Array | pa.ChunkedArray, fill: Fill) -> tuple[U64, I64]:
+    """Count first, so that the hashes take the memory they need and no more."""
+    none = np.empty(0, np.uint64)
+    parts, ends, total = [], [np.zeros(1, np.int64)], 0
+    for data, offsets in _buffers(texts):
+        end = np.empty(len(offsets), np.int64)
+        made = fill(data, offsets, none, end)
+        hashes = np.empty(made, np.uint64)
+        if made:
+            fill(data, offsets, hashes, end)
+        parts.append(hashes)
+        ends.append(end[1:] + total)
+        total += made
+    return (parts[0] if len(parts) == 1 else np.concatenate([none, *parts])), np.concatenate(ends)
+
+
+def _check(count: int) -> None:
+    if not 1 <= count <= _MOST:
+        raise UsageError(f"{count} words or characters per shingle", remedy=f"use 1 to {_MOST}")
+
+
+def _scratch(words: int) -> tuple[U8, U32, U64]:
+    from dataguard.fingerprints.shingles._kernels import PIECE
+
+    return (
+        np.zeros(2 * PIECE, np.uint8),
+        np.empty(PIECE + 64, np.uint32),
+        np.empty((2, PIECE + words), np.uint64),
+    )
+
+
+def _buffers(texts: pa.Array | pa.ChunkedArray) -> Iterator[tuple[U8, I64]]:
+    """Yield bytes and checked offsets of each chunk.
+
+    Raises
+    ------
+    UsageError
+        Not texts, or offsets that leave the bytes.
+    """
+    for chunk in texts.chunks if isinstance(texts, pa.ChunkedArray) else [texts]:
+        kind = chunk.type
+        if pa.types.is_dictionary(kind) or pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
+            # Dictionaries repeat few texts; views are scattered: both are laid end to end.
+            chunk = chunk.cast(pa.large_binary() if "binary" in str(kind) else pa.large_string())  # noqa: PLW2901
+            kind = chunk.type
+        plain = pa.types.is_string(kind) or pa.types.is_binary(kind)
+        if not plain and not pa.types.is_large_string(kind) and not pa.types.is_large_binary(kind):
+            raise UsageError(f"a column of {kind} has no texts", remedy="cast it to string")
+        if chunk.null_count:
+            chunk = pc.fill_null(chunk, "" if "string" in str(kind) else b"")  # noqa: PLW2901
+        _, ends, data = chunk.buffers()
+        width = np.dtype(np.int32 if plain else np.int64)
+        offsets = np.zeros(1, np.int64)
+        if len(chunk):
+            at = chunk.offset
+            offsets = np.frombuffer(ends, width)[at : at + len(chunk) + 1].astype(np.int64)
+        raw = np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8)
+        if offsets[0] < 0 or offsets[-1] > len(raw) or (offsets[1:] < offsets[:-1]).any():
+            raise UsageError(
+                "text offsets leave the bytes of the column", remedy="the file is damaged: read it again"
+            )
+        yield raw, offsets

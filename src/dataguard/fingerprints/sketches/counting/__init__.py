@@ -1,0 +1,1 @@
+"""Compiled loops of the sketches that count: membership, containment, cardinality, weights."""
