@@ -35,7 +35,8 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
-# Our own steps and kernels, then the peers (about 20 minutes); page and README are written from the figures.
+# Our own steps and kernels, then the peers (about 15 minutes); the page is written from the figures, the README's
+# table by benchmarks/readme.py.
 bench: $(BENCH_STAMP)
 	$(BIN)/python -m pytest benchmarks -q --benchmark-enable --benchmark-only
 	$(BIN)/python benchmarks/peers.py --json docs/peers.json

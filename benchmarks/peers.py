@@ -1,6 +1,6 @@
 """dataguard beside its peers, paired in one process: the figures of docs/peers.json and docs/performance.md.
 
-python benchmarks/peers.py --json docs/peers.json     # everything, about 20 minutes on an idle machine
+python benchmarks/peers.py --json docs/peers.json     # everything, about 15 minutes on an idle machine
 python benchmarks/peers.py --quick                    # every part on small input: does it run?
 python benchmarks/peers.py --parts sets,lsh           # some parts; with --json they replace their own figures
 python benchmarks/peers.py --page                     # only the page and the plots, from docs/peers.json

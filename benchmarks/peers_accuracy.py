@@ -81,8 +81,9 @@ def accuracy(peers: Peers, *, quick: bool) -> dict[str, Any]:
     rows = []
     for k in (128,) if quick else (128, 256):
         for n, count in plan:
-            for name, sketch in sketches(peers, k, slow=n <= 100 or (quick and n <= 1000)).items():
-                few = count if name in (OURS, "FastSketchLSH") else min(count, 1000)
+            for name, sketch in sketches(peers, k).items():
+                most = 1000 if n <= 100 else 300
+                few = count if name in (OURS, "FastSketchLSH") else min(count, most)
                 for j in (0.1, 0.5, 0.9):
                     truth, off = deviations(sketch, n, j, few, k, n)
                     bias = float(off.mean()) * np.sqrt(truth * (1 - truth) / k)

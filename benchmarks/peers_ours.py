@@ -234,11 +234,19 @@ def containment(sets: Sets, asked: Sets, threshold: float) -> tuple[list[Candida
     if index is None:
         return [], []
 
-    def build() -> Any:
-        return index.build(sets.hashes, sets.offsets)
+    def ask(made: Any) -> Any:
+        return made.query(asked.hashes, asked.offsets, threshold, direction="query")
 
-    whole = build()
+    whole = index.build(sets.hashes, sets.offsets)
+    some = index.build(sets.hashes, sets.offsets, scale=16)
+    sampled = f"{OURS} one element of 16"
     return (
-        [Candidate(OURS, build)],
-        [Candidate(OURS, lambda: whole.query(asked.hashes, asked.offsets, threshold), other="exact counts")],
+        [
+            Candidate(OURS, lambda: index.build(sets.hashes, sets.offsets)),
+            Candidate(sampled, lambda: index.build(sets.hashes, sets.offsets, scale=16)),
+        ],
+        [
+            Candidate(OURS, lambda: ask(whole), other="exact counts"),
+            Candidate(sampled, lambda: ask(some), other="estimates with limits"),
+        ],
     )

@@ -49,7 +49,8 @@ def settled(figures: dict[str, Any]) -> list[dict[str, Any]]:
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for record in figures["records"]:
         for v in record["verdicts"]:
-            exact = v["what"] if v["peer"] in ("absolute", "theory") or v["target"] in (12, 17) else ""
+            alone = v["peer"] in ("absolute", "theory") or v["target"] in (16, 17)
+            exact = v["what"].partition(f": {OURS} against")[0] if alone else ""
             groups.setdefault((v["target"], v["peer"], v["bar"], v["at_least"], exact), []).append(v)
     made = []
     for (target, peer, bar, at_least, exact), members in sorted(

@@ -1,7 +1,7 @@
 """Writes the generated blocks of README.md: demo transcript, help text, smallest leaks, fingerprint peers.
 
 python benchmarks/tracing.py --json docs/tracing.json     # the figures (about ten minutes)
-python benchmarks/peers.py --json docs/peers.json         # the peers (about 20 minutes)
+python benchmarks/peers.py --json docs/peers.json         # the peers (about 15 minutes)
 python benchmarks/readme.py                               # the blocks
 """
 

@@ -32,6 +32,7 @@ def test_examples_run(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[s
         "provider": "cells exchanged",
         "investigator": "trace: corresponds ['cedar']",
         "counsel": "trusted\nafter an edit: not trusted",
+        "datasketch_users": "answers equal: True",
     }
     assert expected[name] in shown
 

@@ -316,8 +316,8 @@ def test_long_entries_that_few_rows_name_cost_nothing(tmp_path):
     pq.write_table(pa.table({"x": texts, "y": texts}), path, store_schema=False)
     source = ParquetSource(path, "x")
     assert source.table().to_pydict() == {"x": texts, "y": texts}
-    # 128 MiB if all rows of a batch named both: 671 rows.
-    assert max(batch.num_rows for batch in source.batches()) > 600
+    # 64 MiB if all rows of a batch named both: 335 rows.
+    assert max(batch.num_rows for batch in source.batches()) > 300
 
 
 FUZZ = """

@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import xxhash
-from conftest import shared
 
+from conftest import shared
 from dataguard.errors import DecodeError, UsageError
 from dataguard.fingerprints.hashing import rows as rows_module
 from dataguard.fingerprints.hashing._kernels import CONSTANTS, STATE, mum_strings
@@ -57,9 +57,16 @@ def test_every_length(scheme: HashScheme, kind: pa.DataType) -> None:
 def test_vectors_of_dgmum() -> None:
     """Frozen: hashes are written into files."""
     vectors = {
-        b"": 0x0, b"a": 0x0, b"dataguard": 0x0, bytes(range(16)): 0x0, bytes(range(17)): 0x0,
-        bytes(range(64)): 0x0, bytes(range(65)): 0x0, bytes(range(256)): 0x0, bytes(range(256)) * 4: 0x0,
-    }  # fmt: skip
+        b"": 0x5C48049EC4644AF6,
+        b"a": 0x334D7212B317E9E8,
+        b"dataguard": 0x0272C88DB14A3055,
+        bytes(range(16)): 0xAABAC0C688480C6F,
+        bytes(range(17)): 0x2BE3E5FECB5267BD,
+        bytes(range(64)): 0xDCAFD42BFCC0C531,
+        bytes(range(65)): 0x4C8843900AEEDC37,
+        bytes(range(256)): 0x0BBFC8AF48AB07CF,
+        bytes(range(256)) * 4: 0x8C213B7958F3B068,
+    }
     for key, value in vectors.items():
         assert hash_bytes(key, "dgmum-1") == value
         assert hash_values([key], "dgmum-1").tolist() == [value]
@@ -160,7 +167,7 @@ def test_what_cannot_be_hashed() -> None:
     with pytest.raises(UsageError, match="struct"):
         hash_column(pa.array([{"a": 1}]).slice(1))
     with pytest.raises(UsageError, match="hashed together"):
-        hash_values(["a", b"\xff"])
+        hash_values(["a", 1])
     for wrong in ("md5", 0, 3, HashScheme.GIVEN):
         with pytest.raises(UsageError, match="no hash scheme"):
             scheme_of(wrong)
@@ -172,30 +179,36 @@ def hostile(offsets: list[int], data: bytes, kind: pa.DataType) -> pa.Array:
     return pa.Array.from_buffers(kind, len(offsets) - 1, buffers)
 
 
-BAD = (
-    [0, 5, 3, 9],
-    [0, 2**30, 4, 9],
-    [0, -5, 4, 9],
-    [4, 2, 2, 9],
-    [0, 4, 9, 2**31 - 1],
-    [-7, 1, 2, 9],
-    [20, 20, 20, 20],
-)
+INNER = ([0, 5, 3, 9], [0, 2**30, 4, 9], [0, -5, 4, 9], [4, 2, 2, 9])
+OUTER = ([0, 4, 9, 2**31 - 1], [-7, 1, 2, 9], [20, 20, 20, 20], [2**62, 2**62, 2**62 + 3, 2**62 + 9])
 
 
-@pytest.mark.parametrize("offsets", BAD)
+@pytest.mark.parametrize("offsets", INNER)
 @pytest.mark.parametrize("kind", [pa.string(), pa.large_string()])
 def test_offsets_that_point_outside(offsets: list[int], kind: pa.DataType) -> None:
-    column = hostile(offsets, b"123456789", kind)
+    """Those that Arrow does not look at unless asked."""
     for scheme in SCHEMES:
-        with pytest.raises(DecodeError, match=r"outside of its buffer|damaged"):
-            hash_column(column, scheme)
+        with pytest.raises(DecodeError, match="outside of its buffer"):
+            hash_column(hostile(offsets, b"123456789", kind), scheme)
+
+
+@pytest.mark.parametrize("offsets", INNER + OUTER)
+def test_kernels_look_at_every_offset(offsets: list[int]) -> None:
+    data, ends = (
+        np.frombuffer(raw, kind) for raw, kind in ((b"123456789", np.uint8), (np.array(offsets), np.int64))
+    )
     for kernel in (xxh3_strings, mum_strings):
-        wrong = kernel(
-            np.frombuffer(b"123456789", np.uint8), np.frombuffer(np.array(offsets).tobytes(), np.int64),
-            np.zeros(3, np.uint64),
-        )  # fmt: skip
-        assert 0 <= wrong < 3
+        assert 0 <= kernel(data, ends, np.zeros(3, np.uint64)) < 3
+
+
+def test_damaged_views_and_lengths() -> None:
+    views = np.zeros(4, np.int32)
+    views[:] = 20, 0, 0, 2**30  # 20 bytes from the middle of nowhere
+    column = pa.Array.from_buffers(
+        pa.string_view(), 1, [None, pa.py_buffer(views.tobytes()), pa.py_buffer(b"x" * 9)]
+    )
+    with pytest.raises(DecodeError, match="damaged"):
+        hash_column(column)
 
 
 def test_indices_that_point_outside() -> None:
@@ -306,7 +319,8 @@ def test_rows(scheme: HashScheme, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.undo()
     wide = pa.table([pa.array(rng.integers(0, 9, 70)) for _ in range(40)], names=[str(k) for k in range(40)])
     assert hash_rows(wide, scheme).tolist() == plain_rows(wide, scheme)
-    assert not np.isin(hash_rows(table.select(["name", "id"])), hash_rows(table.select(["id", "name"]))).any()
+    turned = hash_rows(table.select(["amount", "small"]), scheme)
+    assert not np.isin(hash_rows(table.select(["small", "amount"]), scheme), turned).any()
     assert hash_rows(table.slice(0, 0), scheme).shape == (0,)
     assert hash_rows([], scheme).shape == (0,)
     with pytest.raises(UsageError, match="column 1 has 2 values, the first has 300"):
@@ -373,5 +387,5 @@ def test_quality_of_the_mixers() -> None:
 def test_quality_of_the_mixers_in_full() -> None:
     suite = quality()
     for mixer in suite.MIXERS[:2]:
-        found = list(suite.examine(mixer, 0.3))
+        found = list(suite.examine(mixer, 0.1))
         assert not [r for r in found if not r.passed and not r.test.startswith(mixer.known)]

@@ -132,11 +132,12 @@ def one_long_entry(path: Path, _size: int) -> None:
 
 
 def claimed_rows(path: Path, _size: int) -> None:
-    """A hundred million rows of one value: run lengths of a few bytes each."""
-    with pq.ParquetWriter(path, pa.schema([("a", pa.int32()), ("b", pa.int32())])) as out:
-        group = pa.table({n: np.zeros(25_000_000, np.int32) for n in "ab"}, out.schema)
-        for _ in range(4):
-            out.write_table(group, row_group_size=25_000_000)
+    """160 million rows of one value: run lengths of a few bytes each."""
+    schema = pa.schema([("a", pa.int64()), ("b", pa.int64())])
+    with pq.ParquetWriter(path, schema, compression="zstd") as out:
+        group = pa.table({name: np.zeros(2_000_000, np.int64) for name in "ab"}, schema)
+        for _ in range(80):
+            out.write_table(group, row_group_size=2_000_000)
 
 
 def late_texts(path: Path, size: int) -> None:
@@ -220,7 +221,7 @@ CASES: dict[str, tuple[tuple[str, Callable[[Path, int], None]], str]] = {
     "JSON keys": (("keys.jsonl", many_keys), "more than 9,999 different keys"),
     "xlsx bomb": (("bomb.xlsx", sheet), "unpacks to"),
     "Parquet, one long entry": (("entry.parquet", one_long_entry), r"of its rows take up to [\d.]+ GiB"),
-    "Parquet, rows claimed": (("claimed.parquet", claimed_rows), "claims 100,000,000 rows in [0-9,]+ bytes"),
+    "Parquet, rows claimed": (("claimed.parquet", claimed_rows), "claims 160,000,000 rows in [0-9,]+ bytes"),
     "Parquet, long texts late": (("late.parquet", late_texts), r"of its rows take up to [\d.]+ GiB"),
 }  # fmt: skip
 

@@ -20,10 +20,9 @@ from dataguard.errors import SchemeMismatch, UsageError
 from dataguard.fingerprints.minhash import MinHash
 from dataguard.fingerprints.minhash_lsh import MinHashLSH, bands_and_rows
 from dataguard.fingerprints.minhash_schemes import ALL_SCHEMES, MinHashError, MinHashMismatch, signatures
-from dataguard.fingerprints.sketches.few import sketch_few, sketch_plain
 from dataguard.fingerprints.sketches.kmins import KMins
 from dataguard.fingerprints.sketches.permutations import SCHEMES
-from dataguard.fingerprints.sketches.resemblance import Resemblance, sketch_sets
+from dataguard.fingerprints.sketches.resemblance import Resemblance
 
 RNG = np.random.default_rng(20)
 
@@ -123,14 +122,6 @@ def test_many_elements_take_another_path_to_the_same_values() -> None:
     for element in elements:
         slowly.update(element)
     assert slowly == at_once
-
-
-def test_sketches_of_few_are_those_of_many() -> None:
-    for size in (64, 128, 1024):
-        z = RNG.integers(0, 2**64, 6_000, dtype=np.uint64)
-        ends = np.array([0, 0, 1, 3, 40, 300, 6_000])
-        assert np.array_equal(sketch_plain(z, ends, size), sketch_sets(z, ends, size))
-        assert np.array_equal(sketch_few(z, ends, size), sketch_sets(z, ends, size))
 
 
 @pytest.mark.parametrize("scheme", ALL_SCHEMES)

@@ -207,7 +207,6 @@ vor = _lanewise(lambda builder, a, b: builder.or_(a, b), "Return a | b, lane by 
 vshr = _lanewise(lambda builder, a, b: builder.lshr(a, b), "Return a >> b, lane by lane; b below 32.")
 vshl = _lanewise(lambda builder, a, b: builder.shl(a, b), "Return a << b, lane by lane; b below 32.")
 vand = _lanewise(lambda builder, a, b: builder.and_(a, b), "Return a & b, lane by lane.")
-vor = _lanewise(lambda builder, a, b: builder.or_(a, b), "Return a | b, lane by lane.")
 vxor = _lanewise(lambda builder, a, b: builder.xor(a, b), "Return a ^ b, lane by lane.")
 vmin = _lanewise(
     lambda builder, a, b: builder.select(builder.icmp_unsigned("<", a, b), a, b),

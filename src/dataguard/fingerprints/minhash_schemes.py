@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataguard.errors import SchemeMismatch, UsageError
-from dataguard.fingerprints.sketches.few import sketch_few
 from dataguard.fingerprints.sketches.permutations import SCHEMES, Values, kmins_sets
+from dataguard.fingerprints.sketches.resemblance import sketch_sets
 from dataguard.fingerprints.sketches.tokens import GIVEN, SHA1, XXH3, hash_lists, hash_tokens
 
 __all__ = [
@@ -53,7 +53,7 @@ def scheme_type(scheme: str) -> np.dtype[Any]:
 def rows_of(hashes: U64, offsets: I64, num_perm: int, seed: int, scheme: str, hash_scheme: int) -> Values:
     """Return the signatures of sets of hashes end to end, (n, num_perm), by any scheme."""
     if scheme == FSS:
-        return sketch_few(hashes, offsets, num_perm)
+        return sketch_sets(hashes, offsets, num_perm)
     return kmins_sets(hashes, offsets, num_perm=num_perm, seed=seed, scheme=scheme, hash_scheme=hash_scheme)
 
 

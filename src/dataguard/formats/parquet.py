@@ -38,7 +38,7 @@ _NS_YEARS = (-9_223_372_036_854_775, 9_223_372_036_854_775)
 _BATCH = 1 << 16
 _BATCH_BYTES = 1 << 26
 """A batch has fewer rows when the average row would make it larger than 64 MiB."""
-_WORST_BYTES = 1 << 27
+_WORST_BYTES = 1 << 26
 """And fewer still when its rows could all name the longest entries of their dictionaries."""
 _BUFFERS = 1 << 26
 _SHORT_ENTRY = 1 << 8

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from dataguard.errors import UsageError
 from dataguard.fingerprints.hashing.columns import Column, open_column
-from dataguard.fingerprints.hashing.schemes import HashScheme, hash_bytes, scheme_of
+from dataguard.fingerprints.hashing.schemes import HashScheme, plain_hash, scheme_of
 
 __all__ = ["hash_rows"]
 
@@ -66,7 +66,7 @@ def hash_rows(
                 f"column {i} has {column.size} values, the first has {rows}",
                 remedy="give columns of one length",
             )
-    out = np.full(rows, hash_bytes(b"", known), np.uint64)
+    out = np.full(rows, plain_hash(known)(b""), np.uint64)
     if columns and rows:
         _fill(columns, known, out)
     return out
@@ -88,7 +88,8 @@ def _fill(columns: Sequence[Column], scheme: HashScheme, out: U64) -> None:
 def _hash_tile(cells: U8, width: int, scheme: HashScheme, out: U64) -> None:
     if len(out) <= _SMALL and "numba" not in sys.modules:
         raw = cells[: width * len(out)].tobytes()
-        out[:] = [hash_bytes(raw[k : k + width], scheme) for k in range(0, len(raw), width)]
+        function = plain_hash(scheme)
+        out[:] = [function(raw[k : k + width]) for k in range(0, len(raw), width)]
     elif scheme is HashScheme.XXH3_64:
         from dataguard.fingerprints.hashing.xxh3._kernels import xxh3_rows
 

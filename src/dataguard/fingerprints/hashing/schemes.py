@@ -28,7 +28,7 @@ function is secret or collision-resistant against somebody who looks for collisi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 from math import isqrt
 
@@ -36,7 +36,7 @@ import xxhash
 
 from dataguard.errors import UsageError
 
-__all__ = ["NULL_HASH", "HashScheme", "dgmum", "hash_bytes", "scheme_of"]
+__all__ = ["NULL_HASH", "HashScheme", "dgmum", "hash_bytes", "plain_hash", "scheme_of"]
 
 NULL_HASH = 0x5BE0CD19137E2179
 """Hash of a missing value, under every scheme: a constant with no pattern, so that sketches may contain it."""
@@ -54,6 +54,8 @@ class HashScheme(IntEnum):
     """XXH3 with 64 bits and seed 0 (xxHash specification): the same in every language."""
     DGMUM_1 = 2
     """The internal mixer, about three times as fast on short keys."""
+    SHA1 = 16
+    """First 8 bytes of SHA-1, little-endian; the lower half is datasketch's default. For signatures exchanged with it."""
 
     @property
     def label(self) -> str:
@@ -61,7 +63,12 @@ class HashScheme(IntEnum):
         return _LABELS[self]
 
 
-_LABELS = {HashScheme.GIVEN: "given", HashScheme.XXH3_64: "xxh3-64", HashScheme.DGMUM_1: "dgmum-1"}
+_LABELS = {
+    HashScheme.GIVEN: "given",
+    HashScheme.XXH3_64: "xxh3-64",
+    HashScheme.DGMUM_1: "dgmum-1",
+    HashScheme.SHA1: "sha1",
+}
 
 
 def scheme_of(scheme: HashScheme | int | str) -> HashScheme:
@@ -82,9 +89,15 @@ def scheme_of(scheme: HashScheme | int | str) -> HashScheme:
 
 def hash_bytes(key: bytes, scheme: HashScheme | int | str = HashScheme.XXH3_64) -> int:
     """Return the hash of one key, without compiled code."""
+    return plain_hash(scheme)(key)
+
+
+def plain_hash(scheme: HashScheme | int | str) -> Callable[[bytes], int]:
+    """Return the function of bytes behind a scheme, without compiled code."""
     if scheme_of(scheme) is HashScheme.XXH3_64:
-        return int(xxhash.xxh3_64_intdigest(key))
-    return dgmum(key)
+        function: Callable[[bytes], int] = xxhash.xxh3_64_intdigest
+        return function
+    return dgmum
 
 
 def dgmum(key: bytes, seed: int = 0) -> int:

@@ -163,11 +163,21 @@ class Writer:
         """Keep the parts of an earlier attempt that are whole; anything else is written again."""
         if os.fstat(self._file).st_size == self._size and os.pread(self._file, _FIXED, 0) == self._head:
             self._done = [self._is_whole(number) for number in range(len(self._shapes))]
+            self._clear_gaps()
             return
         os.ftruncate(self._file, 0)
         _reserve(self._file, self._size)
         self._put(self._head, 0)
         os.fsync(self._file)
+
+    def _clear_gaps(self) -> None:
+        """Put zeros between the parts, where a power cut may have left anything."""
+        end = _FIXED + _ENTRY.size * len(self._shapes)
+        for shape, at in zip(self._shapes, self._places, strict=True):
+            self._put(bytes(at - end), end)
+            self._put(bytes(_padded(shape.size) - shape.size), at + shape.size)
+            end = at + _padded(shape.size) + 8 * _blocks(shape.size)
+        self._put(bytes(self._size - end), end)
 
     def _is_whole(self, number: int) -> bool:
         shape, at = self._shapes[number], self._places[number]

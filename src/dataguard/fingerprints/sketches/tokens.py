@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataguard.errors import DecodeError, UsageError
+from dataguard.fingerprints.hashing.schemes import HashScheme
 
 __all__ = [
     "GIVEN",
@@ -33,11 +34,11 @@ I64 = NDArray[np.int64]
 U8 = NDArray[np.uint8]
 U64 = NDArray[np.uint64]
 
-GIVEN: Final = 0
+GIVEN: Final = int(HashScheme.GIVEN)
 """Scheme of hashes that the caller worked out."""
-XXH3: Final = 1
+XXH3: Final = int(HashScheme.XXH3_64)
 """xxh3_64 with seed 0 of the bytes (text: UTF-8)."""
-SHA1: Final = 16
+SHA1: Final = int(HashScheme.SHA1)
 """First 8 bytes of the SHA-1 of the bytes, little-endian; the low half is datasketch's default hash."""
 
 _COLD, _WARM = 400_000, 2_000

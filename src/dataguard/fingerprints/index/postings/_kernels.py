@@ -140,7 +140,7 @@ def fill_postings(keys: U64, sets: U32, cuts: I64, split: int, bits: int, starts
     """Bucket postings by the top `bits` of their keys; return whether one came twice.
 
     ``cuts`` (2**split + 1) are where the parts begin, ``starts`` (2**bits + 1) receives where the buckets do. A
-    word is the rest of the key over the set; words ascend in a bucket.
+    word is the rest of the key over the set; words ascend in a bucket. ``words`` has 8 more than `keys`.
     """
     size, up = 1 << (bits - split), np.uint64(bits)
     down, inside = np.uint64(64 - bits), np.uint64((1 << (bits - split)) - 1)
@@ -163,11 +163,11 @@ def fill_postings(keys: U64, sets: U32, cuts: I64, split: int, bits: int, starts
         low = np.uint64(cuts[part])
         for bucket in range(1, size + 1):
             high = np.uint64(ends[bucket])
-            if high - low <= _4 and low + _4 <= np.uint64(len(words)):
+            if high - low <= _4:
                 is_twice |= _sort_four(words, low, high)
             elif high - low <= _SMALL:
                 for i in range(low + _1, high):
-                    word, j = words[i], i
+                    word, j = words[i], np.uint64(i)
                     while j > low and words[j - _1] > word:
                         words[j] = words[j - _1]
                         j -= _1
@@ -183,7 +183,7 @@ def fill_postings(keys: U64, sets: U32, cuts: I64, split: int, bits: int, starts
 
 
 @kernel
-def drop_repeats(starts: U32, words: U64) -> int:
+def drop_repeats(starts: U32, words: U64) -> Any:
     """Keep each posting once; return how many are left."""
     at, low = _0, np.uint64(0)
     for bucket in range(len(starts) - 1):
