@@ -267,7 +267,7 @@ def test_a_folder_of_hostile_files_is_scanned_within_the_bound(place, tmp_path):
 
     with contextlib.ExitStack() as stack:
         for name in CASES:
-            stack.enter_context(written(name, tmp_path, 96 * MIB))
+            stack.enter_context(written(name, tmp_path, 80 * MIB))
         (tmp_path / "small.csv").write_text("a,b\n1,2\n3,4\n")
         ended = dataguard(place, "scan", tmp_path, "--vault", place / "v", "--memory", "512M", "--json")
     assert ended.code == 4, ended.err

@@ -15,7 +15,7 @@ from dataguard.errors import DataguardError, UsageError
 from dataguard.fingerprints.compare import Comparison
 from dataguard.fingerprints.engines import default_engines
 from dataguard.fingerprints.sketch import merge_sketches, overlap
-from dataguard.formats.blocks import memory_for, row_cost
+from dataguard.formats.blocks import memory_for, release, row_cost
 from dataguard.formats.parts import SeveralTablesError
 from dataguard.formats.source import PART, Source, open_source, shown
 from dataguard.holdings import OpenVault
@@ -145,6 +145,7 @@ def scan(
         except SeveralTablesError as error:  # a workbook or a database: all that is in it
             for part in error.parts:
                 yield _scanned(vault, f"{path}{PART}{part}", datasets, alpha / len(error.parts), budget)
+        release()
 
 
 def _scanned(

@@ -25,6 +25,7 @@ __all__ = [
     "memory_for",
     "planned_edges",
     "read_blocks",
+    "release",
     "row_cost",
     "spread",
     "take_positions",
@@ -125,6 +126,15 @@ def block_edges(rows: int, most: int) -> tuple[int, ...]:
     """Return the first row of each block and the number of rows: blocks of nearly the same size, `most` at most."""
     count = max(1, -(-rows // most))
     return tuple(rows * i // count for i in range(count + 1))
+
+
+def release() -> None:
+    """Give back to the system what the allocator of Arrow keeps of tables that are gone.
+
+    Between files, or what one of them took would stay beside what the next one takes (measured: 150 MiB of 592
+    in a scan of two dozen hostile files).
+    """
+    pa.default_memory_pool().release_unused()
 
 
 def read_blocks(

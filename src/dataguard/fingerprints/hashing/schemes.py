@@ -55,7 +55,7 @@ class HashScheme(IntEnum):
     DGMUM_1 = 2
     """The internal mixer, about three times as fast on short keys."""
     SHA1 = 16
-    """First 8 bytes of SHA-1, little-endian; the lower half is datasketch's default. For signatures exchanged with it."""
+    """First 8 bytes of SHA-1, little-endian; the lower half is what datasketch hashes with by default."""
 
     @property
     def label(self) -> str:
