@@ -54,6 +54,8 @@ class HashScheme(IntEnum):
     """XXH3 with 64 bits and seed 0 (xxHash specification): the same in every language."""
     DGMUM_1 = 2
     """The internal mixer, about three times as fast on short keys."""
+    FOLDED_1 = 3
+    """What a cell means, whatever its format: made by ``hashing.meanings``, not by a function of bytes."""
     SHA1 = 16
     """First 8 bytes of SHA-1, little-endian; the lower half is what datasketch hashes with by default."""
 
@@ -67,6 +69,7 @@ _LABELS = {
     HashScheme.GIVEN: "given",
     HashScheme.XXH3_64: "xxh3-64",
     HashScheme.DGMUM_1: "dgmum-1",
+    HashScheme.FOLDED_1: "folded-1",
     HashScheme.SHA1: "sha1",
 }
 
