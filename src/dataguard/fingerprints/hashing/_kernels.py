@@ -17,8 +17,11 @@ from dataguard._simd import load_word, mul_wide
 __all__ = [
     "CONSTANTS",
     "STATE",
+    "blank",
+    "mum_absorb",
     "mum_bytes",
-    "mum_rows",
+    "mum_last",
+    "mum_merge",
     "mum_seed",
     "mum_seeded",
     "mum_strings",
@@ -52,6 +55,7 @@ _BY_LENGTH = np.array(
 
 _ONE, _TWO, _FOUR = np.uint64(1), np.uint64(2), np.uint64(4)
 _SHORT, _PAIR, _STRIPE, _MANY = np.uint64(16), np.uint64(32), np.uint64(64), np.uint64(256)
+_THREE, _SEVEN = np.int64(3), np.int64(7)
 _B8, _B16, _B24, _B32 = np.int64(8), np.int64(16), np.int64(24), np.int64(32)
 _B40, _B48, _B56, _B64 = np.int64(40), np.int64(48), np.int64(56), np.int64(64)
 
@@ -205,7 +209,41 @@ def mum_words(words: U64, out: U64) -> None:
 
 
 @kernel
-def mum_rows(cells: U8, width: np.int64, out: U64) -> None:
-    """Fill `out` with dgmum-1 of rows of `width` bytes, end to end in `cells`; 16 must be readable of the last."""
-    for i in range(np.uint64(len(out))):
-        out[i] = _any(cells, np.int64(i) * width, np.uint64(width), _STATE)
+def mum_absorb(low: U64, high: U64, key: np.uint64, state: U64) -> None:
+    """Absorb 16 bytes into every state: two words of each of many keys that are taken in side by side."""
+    for i in range(np.uint64(len(state))):
+        state[i] = _fold(low[i] ^ key, high[i] ^ state[i])
+
+
+@kernel
+def mum_merge(state: U64, s1: U64, s2: U64, s3: U64) -> None:
+    """Bring the four lanes of long keys together, into the first."""
+    for i in range(np.uint64(len(state))):
+        state[i] = _fold(_fold(state[i] ^ _K4, s1[i]) ^ _K6, _fold(s2[i] ^ _K5, s3[i]))
+
+
+@kernel
+def mum_last(low: U64, high: U64, length: np.uint64, state: U64) -> None:
+    """Turn every state into the hash of a key of `length` bytes; `low` and `high` are its last 16."""
+    more = length * _K4
+    for i in range(np.uint64(len(state))):
+        state[i] = _finish(low[i], high[i] + (more + state[i]))
+
+
+@kernel
+def blank(bits: U8, offset: np.int64, out: U64) -> None:
+    """Write the hash of a missing value over ``out[i]`` where bit ``offset + i``, lowest first, is 0."""
+    i, n, at = np.int64(0), np.int64(len(out)), offset
+    while i < n:
+        byte = np.uint64(bits[at >> _THREE]) >> np.uint64(at & _SEVEN)
+        if at & _SEVEN == 0 and i + _B8 <= n:
+            for k in range(8):
+                j = i + np.int64(k)
+                out[j] = out[j] if byte & (_ONE << np.uint64(k)) else _K7
+            i += _B8
+            at += _B8
+        else:
+            if byte & _ONE == np.uint64(0):
+                out[i] = _K7
+            i += np.int64(1)
+            at += np.int64(1)

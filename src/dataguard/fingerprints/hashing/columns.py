@@ -12,6 +12,7 @@ values are the business of :mod:`dataguard.values`.
 from __future__ import annotations
 
 import sys
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -27,7 +28,6 @@ from dataguard.fingerprints.hashing.schemes import NULL_HASH, HashScheme, plain_
 
 __all__ = ["Cells", "Column", "hash_column", "hash_values", "open_column"]
 
-B = NDArray[np.bool_]
 I64 = NDArray[np.int64]
 U8 = NDArray[np.uint8]
 U64 = NDArray[np.uint64]
@@ -37,6 +37,7 @@ _SMALL = {HashScheme.XXH3_64: 1_000_000, HashScheme.DGMUM_1: 100_000}
 loaded: starting it costs 0.5 s from the kernel cache and 1.7 s without, a key 0.2 us and 2 to 3 us (measured)."""
 
 _NONE = np.empty(0, np.uint8)
+_TILE = 1 << 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,45 +48,61 @@ class Cells:
     ----------
     strings : (data (bytes,) uint8, offsets (n + 1,) int32 or int64) or None
         Value i is ``data[offsets[i]:offsets[i + 1]]``.
-    words : (n,) uint64 or None
-        Values of eight bytes.
+    numbers : (n,) integers or reals of 1 to 8 bytes, as they are stored, or None
+        Hashed as words of eight bytes.
     entries : (hashes (e,) uint64, index (n,) int) or None
         Hashes of the entries of a dictionary, and which entry each value is.
-    valid : (n,) bool or None
-        False where a value is missing; None when none is.
+    valid : (bits (b,) uint8, offset) or None
+        Bit ``offset + i`` of a bitmap, lowest bits first, is 0 where value i is missing; None when none is.
     """
 
     size: int
     scheme: HashScheme
     strings: tuple[U8, NDArray[Any]] | None = None
-    words: U64 | None = None
+    numbers: NDArray[Any] | None = None
     entries: tuple[U64, NDArray[Any]] | None = None
-    valid: B | None = None
+    valid: tuple[U8, int] | None = None
+
+    def in_place(self) -> U64 | None:
+        """Return all values, if they are words of eight bytes that can be read where they are."""
+        numbers = self.numbers
+        if numbers is None or self.valid is not None or numbers.dtype.kind == "f":
+            return None
+        return numbers.view(np.uint64) if numbers.itemsize == 8 and numbers.flags.aligned else None
 
     def fill(self, first: int, last: int, out: U64, *, plain: bool = False) -> None:
         """Write the hashes of the values `first` to `last` (not included) into `out`, of that length.
 
-        With `plain`, values of eight bytes are written as they are.
+        With `plain`, numbers are written as the words of eight bytes that would be hashed.
 
         Raises
         ------
         DecodeError
-            If an offset or an index points outside of its buffer.
+            If an offset points outside of its buffer.
         """
         if self.entries is not None:
             hashes, index = self.entries
-            out[:] = hashes[index[first:last]]
-        elif self.words is not None and plain:
-            out[:] = self.words[first:last]
-        elif self.words is not None:
-            self._fill_words(_read_only(self.words[first:last]), out)
+            # Looked at when it was opened; clipped is only what hides behind a missing value.
+            np.take(hashes, index[first:last].astype(np.intp, copy=False), out=out, mode="clip")
+        elif self.numbers is not None and plain:
+            _widen(self.numbers[first:last], out)
+        elif self.numbers is not None:
+            self._fill_words(first, last, out)
         elif self.strings is not None:
             data, offsets = self.strings
             self._fill_strings(_read_only(data), _read_only(offsets[first : last + 1]), out)
         if self.valid is not None:
-            out[~self.valid[first:last]] = NULL_HASH
+            _blank(*self.valid, first, out)
 
-    def _fill_words(self, words: U64, out: U64) -> None:
+    def _fill_words(self, first: int, last: int, out: U64) -> None:
+        words = self.in_place()
+        for at in range(first, last, last - first if words is not None else _TILE):
+            part = out[at - first : min(at + _TILE, last) - first] if words is None else out
+            if words is None:  # widened, then hashed where it stands while it is in the cache
+                _widen(self.numbers[at : at + len(part)], part)  # type: ignore[index]
+            self._hash_words(_read_only(part if words is None else words[first:last]), part)
+
+    def _hash_words(self, words: U64, out: U64) -> None:
         if _is_small(self.scheme, len(words), 0):
             raw = words.astype("<u8").tobytes()
             function = plain_hash(self.scheme)
@@ -130,10 +147,23 @@ class Column:
 
     def fill(self, first: int, last: int, out: U64, *, plain: bool = False) -> None:
         """Write the hashes of the rows `first` to `last` (not included) into `out`; see :meth:`Cells.fill`."""
-        for start, cells in zip(self.starts, self.stretches, strict=True):
-            a, b = max(first, start), min(last, start + cells.size)
-            if a < b:
-                cells.fill(a - start, b - start, out[a - first : b - first], plain=plain)
+        at, i = first, bisect_right(self.starts, first) - 1
+        while at < last:
+            start, cells = self.starts[i], self.stretches[i]
+            end = min(last, start + cells.size)
+            cells.fill(at - start, end - start, out[at - first : end - first], plain=plain)
+            at, i = end, i + 1
+
+    def cells(self, first: int, last: int, room: U64) -> U64:
+        """Return what `fill` would write with `plain`: where it is stored, or in `room`; read-only."""
+        i = bisect_right(self.starts, first) - 1
+        start, cells = self.starts[i], self.stretches[i]
+        words = cells.in_place() if last <= start + cells.size else None
+        if words is not None:
+            return _read_only(words[first - start : last - start])
+        out = room[: last - first]
+        self.fill(first, last, out, plain=True)
+        return _read_only(out)
 
 
 def hash_column(
@@ -263,7 +293,7 @@ def _kind(kind: Any) -> str:
 def _cells(chunk: Any, scheme: HashScheme) -> Cells:
     layout, n = _kind(chunk.type), len(chunk)
     if layout == "null":
-        return Cells(n, scheme, words=np.zeros(n, np.uint64), valid=np.zeros(n, np.bool_))
+        return Cells(n, scheme, numbers=np.zeros(n, np.uint8), valid=(np.zeros((n + 7) // 8, np.uint8), 0))
     if layout == "extension":
         return _cells(chunk.storage, scheme)
     if layout == "runs":
@@ -276,56 +306,72 @@ def _cells(chunk: Any, scheme: HashScheme) -> Cells:
         return _cells(plain.cast(pa.large_binary()), scheme)
     valid = _valid(chunk)
     if layout == "words":
-        return Cells(n, scheme, words=_words(chunk), valid=valid)
+        return Cells(n, scheme, numbers=_numbers(chunk), valid=valid)
     return Cells(n, scheme, strings=_strings(chunk, layout), valid=valid)
 
 
 def _entries(chunk: Any, hashes: U64, scheme: HashScheme) -> Cells:
     valid = _valid(chunk)
     index = _numbers(chunk.indices)
-    if valid is not None:
-        index = np.where(valid, index, 0)
-        hashes = hashes if len(hashes) else np.zeros(1, np.uint64)
     if int(index.min()) < 0 or int(index.max()) >= len(hashes):
-        raise DecodeError(
-            "a dictionary column points outside of its dictionary", remedy="the data is damaged"
-        )
+        outside = (index < 0) | (index >= len(hashes))
+        if valid is None or (outside & (_bits(*valid, len(chunk)) != 0)).any():
+            raise DecodeError(
+                "a dictionary column points outside of its dictionary", remedy="the data is damaged"
+            )
+    hashes = hashes if len(hashes) else np.zeros(1, np.uint64)
     return Cells(len(chunk), scheme, entries=(hashes, index), valid=valid)
 
 
-def _valid(chunk: Any) -> B | None:
+def _valid(chunk: Any) -> tuple[U8, int] | None:
     bitmap = chunk.buffers()[0]
     if bitmap is None or chunk.null_count == 0:
         return None
-    return _bits(bitmap, chunk.offset, len(chunk))
+    return _bitmap(bitmap, chunk.offset, len(chunk))
 
 
-def _bits(buffer: Any, offset: int, n: int) -> B:
-    raw = np.frombuffer(buffer, np.uint8, (offset + n + 7) // 8 - offset // 8, offset // 8)
-    return np.unpackbits(raw, bitorder="little")[offset % 8 : offset % 8 + n].astype(np.bool_)
+def _bitmap(buffer: Any, offset: int, n: int) -> tuple[U8, int]:
+    return np.frombuffer(buffer, np.uint8, (offset + n + 7) // 8 - offset // 8, offset // 8), offset % 8
+
+
+def _bits(bitmap: U8, offset: int, n: int) -> U8:
+    return np.unpackbits(bitmap[offset // 8 : (offset + n + 7) // 8], bitorder="little")[
+        offset % 8 : offset % 8 + n
+    ]
+
+
+def _blank(bitmap: U8, offset: int, first: int, out: U64) -> None:
+    """Write the constant of a missing value over hashes: bit ``offset + first`` belongs to ``out[0]``."""
+    if "numba" in sys.modules:
+        from dataguard.fingerprints.hashing._kernels import blank
+
+        blank(_read_only(bitmap), np.int64(offset + first), out)
+    else:
+        out[_bits(bitmap, offset + first, len(out)) == 0] = NULL_HASH
 
 
 def _numbers(chunk: Any) -> NDArray[Any]:
-    """Return the stored numbers of a chunk, without a copy."""
+    """Return the stored numbers of a chunk, without a copy; of booleans a byte each."""
     kind = chunk.type
+    if pa.types.is_boolean(kind):
+        return _bits(*_bitmap(chunk.buffers()[1], chunk.offset, len(chunk)), len(chunk))
     letter = "f" if pa.types.is_floating(kind) else "u" if pa.types.is_unsigned_integer(kind) else "i"
     width = kind.bit_width // 8
     return np.frombuffer(chunk.buffers()[1], f"<{letter}{width}", len(chunk), chunk.offset * width)
 
 
-def _words(chunk: Any) -> U64:
-    if pa.types.is_boolean(chunk.type):
-        return _bits(chunk.buffers()[1], chunk.offset, len(chunk)).astype(np.uint64)
-    numbers = _numbers(chunk)
-    if numbers.dtype.kind == "f":
-        with np.errstate(invalid="ignore"):  # a missing value may hide a signalling NaN
-            reals = numbers.astype(np.float64) + 0.0
-        unknown = np.isnan(reals)
-        if unknown.any():
-            reals[unknown] = np.nan
-        return reals.view(np.uint64)
-    wide = numbers.astype(np.uint64 if numbers.dtype.kind == "u" else np.int64, copy=False)
-    return wide.view(np.uint64)
+def _widen(numbers: NDArray[Any], out: U64) -> None:
+    """Write numbers as the words of eight bytes that are hashed."""
+    if numbers.dtype.kind != "f":
+        # As signed words in both cases: every unsigned number of 8 bytes is only copied, bit for bit.
+        out.view(np.int64)[:] = numbers.view(np.int64) if numbers.itemsize == 8 else numbers
+        return
+    reals = out.view(np.float64)
+    with np.errstate(invalid="ignore"):  # a missing value may hide a signalling NaN
+        np.add(numbers, 0.0, out=reals, dtype=np.float64)
+    unknown = np.isnan(reals)
+    if unknown.any():
+        reals[unknown] = np.nan
 
 
 def _strings(chunk: Any, layout: str) -> tuple[U8, NDArray[Any]]:

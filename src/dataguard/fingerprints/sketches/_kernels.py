@@ -202,8 +202,8 @@ def _has_empty(first: U32, size: int) -> bool:
     return left
 
 
-@kernel
-def sketch_one(
+@inlined
+def _sketch(
     z: U64, start: int, stop: int, a: U32, first: U32, second: U32, room: U32, out: U32, at: int
 ) -> None:
     """Sketch of ``z[start:stop]`` into ``out[at : at + len(a)]``.
@@ -237,10 +237,18 @@ def sketch_one(
 
 
 @kernel
+def sketch_one(
+    z: U64, start: int, stop: int, a: U32, first: U32, second: U32, room: U32, out: U32, at: int
+) -> None:
+    """Sketch one set; as :func:`_sketch`, for other kernels."""
+    _sketch(z, start, stop, a, first, second, room, out, at)
+
+
+@kernel
 def sketch_sets(z: U64, offsets: I64, a: U32, first: U32, second: U32, room: U32, out: U32) -> None:
-    """Sketch every set: ``out[i * size : (i + 1) * size]``, see :func:`sketch_one`."""
+    """Sketch every set: ``out[i * size : (i + 1) * size]``, see :func:`_sketch`."""
     for i in range(len(offsets) - 1):
-        sketch_one(z, offsets[i], offsets[i + 1], a, first, second, room, out, i * len(a))
+        _sketch(z, offsets[i], offsets[i + 1], a, first, second, room, out, i * len(a))
 
 
 @inlined
