@@ -48,6 +48,11 @@ class Texts:
         """UTF-8 bytes."""
         return sum(len(d.encode()) for d in self.documents)
 
+    @cached_property
+    def words(self) -> int:
+        """Words, of which a signature's cost follows: the first PEPs have 7 % more of them in a byte."""
+        return sum(len(d.split()) for d in self.documents)
+
     def part(self, count: int) -> Texts:
         """Return the first `count` documents under the same name."""
         return Texts(self.name, self.documents[:count], self.facts) if count < len(self.documents) else self

@@ -97,12 +97,15 @@ def big(peers: Peers, *, quick: bool) -> Iterator[Task]:
 
 
 def _big_datasketch(peers: Peers, sets: Sets, k: int) -> list[Candidate]:
-    """update_batch holds elements x k values at once (0.5 GB per 1e6 x 128): it gets pieces of 50,000."""
+    """update_batch holds elements x k values at once: it gets pieces of 2,000, within the cache.
+
+    200,000 elements, k=128: 36 ms in pieces of 2,000, 39 in 500, 50 in 10,000, 64 in 50,000.
+    """
     module = peers.get("datasketch")
     if module is None:
         return []
     values = (sets.hashes[:1_000_000] >> np.uint64(32)).tolist()
-    pieces = [values[i : i + 50_000] for i in range(0, 200_000, 50_000)]
+    pieces = [values[i : i + 2_000] for i in range(0, 200_000, 2_000)]
 
     def run() -> Any:
         sketch = module.MinHash(num_perm=k, hashfunc=_same)

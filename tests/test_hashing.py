@@ -19,8 +19,9 @@ import xxhash
 
 from conftest import shared
 from dataguard.errors import DecodeError, UsageError
+from dataguard.fingerprints.hashing import _kernels
 from dataguard.fingerprints.hashing import rows as rows_module
-from dataguard.fingerprints.hashing._kernels import CONSTANTS, STATE, mum_strings
+from dataguard.fingerprints.hashing._kernels import CONSTANTS, STATE, blank, mum_strings
 from dataguard.fingerprints.hashing.columns import hash_column, hash_values
 from dataguard.fingerprints.hashing.files import digest_file
 from dataguard.fingerprints.hashing.rows import hash_rows
@@ -161,13 +162,19 @@ def test_real_columns() -> None:
                 assert len(np.unique(hashes)) == len(pc.unique(column))
 
 
+def test_texts_of_numpy_do_not_end_at_a_zero() -> None:
+    for texts in (["a\0b", "a", "日"], [b"a\0b", b"a"]):
+        assert hash_values(np.array(texts)).tolist() == hash_values(texts).tolist()
+
+
 def test_what_cannot_be_hashed() -> None:
     with pytest.raises(UsageError, match="list<item: int64> cannot be hashed"):
         hash_column(pa.array([[1]]))
     with pytest.raises(UsageError, match="struct"):
         hash_column(pa.array([{"a": 1}]).slice(1))
-    with pytest.raises(UsageError, match="hashed together"):
-        hash_values(["a", 1])
+    for values in (["a", 1], ["\ud800"], [2**63, -1], [2**70]):
+        with pytest.raises(UsageError, match="hashed together"):
+            hash_values(values)
     for wrong in ("md5", 0, 3, HashScheme.GIVEN):
         with pytest.raises(UsageError, match="no hash scheme"):
             scheme_of(wrong)
@@ -249,6 +256,12 @@ for scheme in ("xxh3-64", "dgmum-1"):
     one = pa.Array.from_buffers(pa.int64(), 1, [None, words])
     hash_column(one, scheme)
     hash_rows([one], scheme)
+    bits = pa.foreign_buffer(start + 2 * page - 3, 3)
+    for size in (17, 23, 24):
+        for first in range(9):
+            some = pa.Array.from_buffers(pa.int8(), size, [bits, pa.py_buffer(bytes(size))]).slice(first)
+            hash_column(some, scheme)
+            hash_rows([one.take(pa.array([0] * len(some))), some], scheme)
 print("within")
 """
 
@@ -325,6 +338,78 @@ def test_rows(scheme: HashScheme, monkeypatch: pytest.MonkeyPatch) -> None:
     assert hash_rows([], scheme).shape == (0,)
     with pytest.raises(UsageError, match="column 1 has 2 values, the first has 300"):
         hash_rows([names, pa.array([1, 2])])
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_rows_of_every_width(scheme: HashScheme, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each way in which dgmum-1 takes in 16 bytes at a time, with columns that come up twice."""
+    rng = np.random.default_rng(9)
+    n, letters = 150, np.array(list("abcdefgh"))
+    columns = []
+    for k in range(76):
+        missing = rng.random(n) < 0.2 if k % 3 == 0 else None
+        if k % 4 == 1:
+            columns.append(pa.array(rng.choice(letters, n), mask=missing))
+        else:
+            kind = (np.int64, np.int8, np.uint64, np.int32)[k % 4]
+            columns.append(pa.array(rng.integers(0, 99, n).astype(kind), mask=missing))
+    monkeypatch.setattr(rows_module, "_TILE", 64)
+    table = pa.table(columns, names=[str(k) for k in range(76)]).slice(
+        3, 139
+    )  # bitmaps from the middle of a byte
+    for width in [*range(1, 42), 48, 56, 57, 63, 64, 65, 73, 76]:
+        part = table.select(range(width))
+        assert hash_rows(part, scheme).tolist() == plain_rows(part, scheme), width
+
+
+def test_rows_of_other_numbers() -> None:
+    """Reals, booleans and times are the words that hash_column hashes: a row of one cell has the hash of its column."""
+    reals = np.array([0.5, -0.0, np.nan, 3.0])
+    reals[2:3].view(np.uint64)[0] |= np.uint64(1)
+    for values in (
+        pa.array(reals), pa.array(reals.astype(np.float32)), pa.array(reals.astype(np.float16)),
+        pa.array([True, None, False, True]), pa.array([True, None, False, True]).slice(1), pa.nulls(3),
+        pa.array([1, None, 3], pa.date32()), pa.array([1, None, 3], pa.timestamp("ns")),
+    ):  # fmt: skip
+        for scheme in SCHEMES:
+            want = [
+                v if v != NULL_HASH else words([NULL_HASH], scheme)[0]
+                for v in hash_column(values, scheme).tolist()
+            ]
+            assert hash_rows([values], scheme).tolist() == want
+
+
+def test_many_small_chunks() -> None:
+    """Stretches of all sizes under the tiles, some empty; numbers that are read in place beside those that are not."""
+    n = 70_000
+    ids, texts = pa.array(np.arange(n)), pa.array([str(k % 997) for k in range(n)])
+    cuts = np.unique(np.random.default_rng(5).integers(0, n, 40)).tolist()
+    pieces = [pa.chunked_array([c.slice(a, b - a) for a, b in zip([0, 0, *cuts], [0, *cuts, n], strict=True)])
+              for c in (ids, texts)]  # fmt: skip
+    assert np.array_equal(hash_rows(pieces), hash_rows([ids, texts]))
+    assert np.array_equal(hash_column(pieces[0]), hash_column(ids))
+
+
+def test_missing_values_from_any_bit() -> None:
+    rng = np.random.default_rng(2)
+    bits = rng.integers(0, 256, 40).astype(np.uint8)
+    flags = np.unpackbits(bits, bitorder="little")
+    bits.flags.writeable = False
+    for offset in range(19):
+        for n in (0, 1, 7, 8, 9, 64, 320 - offset):
+            out = rng.integers(0, 2**63, n).astype(np.uint64)
+            want = np.where(flags[offset : offset + n] == 1, out, np.uint64(NULL_HASH))
+            blank(bits, np.uint64(offset), out)
+            assert np.array_equal(out, want)
+
+
+def test_products_by_halves() -> None:
+    """The product that lanes are made of, against Python's, at the corners of every carry."""
+    corners = [0, 1, 2**31, 2**32 - 1, 2**32, 2**32 + 1, 2**63, 2**64 - 2**32, 2**64 - 1, *CONSTANTS]
+    for a in corners:
+        for b in corners:
+            x, y, half = np.uint64(a), np.uint64(b), np.uint64(32)
+            assert [int(v) for v in _kernels._halves(x, y, half)] == [a * b % 2**64, a * b >> 64]
 
 
 @pytest.mark.parametrize("algorithm", ["xxh3-128", "xxh3-64"])

@@ -9,6 +9,7 @@ import struct
 import datasketch
 import numba  # noqa: F401 - loaded, it makes a few thousand elements enough for the compiled loops
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from dataguard.errors import DataguardError, DecodeError, SchemeMismatch, UsageError
@@ -106,8 +107,6 @@ def test_sha1_of_many_is_sha1() -> None:
 
 
 def test_arrow_strings_hash_as_python_ones() -> None:
-    import pyarrow as pa
-
     words = [[f"w{i}", "ü" * (i % 50)] for i in range(3_000)]
     for kind in (pa.string(), pa.large_string(), pa.binary(), pa.large_binary()):
         plain = [[w.encode() for w in pair] if "binary" in str(kind) else pair for pair in words]
@@ -118,9 +117,18 @@ def test_arrow_strings_hash_as_python_ones() -> None:
             assert np.array_equal(hashes, hash_tokens([w for pair in words[7:] for w in pair], scheme))
 
 
-def test_a_column_with_wrong_offsets_is_refused() -> None:
-    import pyarrow as pa
+@pytest.mark.parametrize("ends", [[0, 2**28, 3], [0, 3, 1], [0, -1, 3]])
+def test_lists_that_leave_their_elements_are_refused(ends: list[int]) -> None:
+    offsets = pa.py_buffer(np.array(ends, np.int32))
+    for mask in (None, pa.py_buffer(b"\x01")):
+        wild = pa.Array.from_buffers(
+            pa.list_(pa.string()), 2, [mask, offsets], children=[pa.array(["a", "b", "c"])]
+        )
+        with pytest.raises(DecodeError, match="list column"):
+            hash_lists(wild, SHA1)
 
+
+def test_a_column_with_wrong_offsets_is_refused() -> None:
     ends = np.arange(4_001, dtype=np.int32)
     ends[2_000] = 2**30
     strings = pa.StringArray.from_buffers(4_000, pa.py_buffer(ends), pa.py_buffer(b"x" * 4_000))

@@ -111,6 +111,27 @@ def test_hash_functions_by_name_and_by_hand_agree() -> None:
     assert np.array_equal(wide.hashvalues, given.hashvalues)
 
 
+@pytest.mark.parametrize("wrong", [-1, 1.5, "7", None])
+def test_a_wrong_hash_does_not_take_its_neighbours_with_it(wrong: object) -> None:
+    made = MinHash(hashfunc=lambda element: element)
+    made.update(5)
+    made.update(wrong)
+    for _ in range(2):
+        with pytest.raises(MinHashError, match="no unsigned integer"):
+            made.digest()
+    made.clear()
+    assert made.is_empty()
+
+
+@pytest.mark.parametrize("scheme", ALL_SCHEMES)
+def test_values_are_read_only_wherever_they_come_from(scheme: str) -> None:
+    fresh = MinHash(64, scheme=scheme)
+    model = MinHash.bulk([["a"]], num_perm=64, scheme=scheme)[0]
+    grown = list(model._many([["b"], ["c"]]))
+    for one in (fresh, fresh.copy(), model, *grown, MinHash.from_sketch(model.sketch())):
+        assert not one.hashvalues.flags.writeable
+
+
 def test_many_elements_take_another_path_to_the_same_values() -> None:
     elements = [b"%d" % i for i in range(9_000)]
     at_once = MinHash()
@@ -158,6 +179,9 @@ def test_arrow_columns(scheme: str) -> None:
         lambda: signatures(pa.array([["a", None]])),
         lambda: signatures(pa.array([[1.5]])),
         lambda: signatures([["a"]]),
+        lambda: MinHash(hashfunc="given").update("12"),
+        lambda: MinHash.bulk([["a"]], hashfunc=lambda _: 2**32 - 1, scheme="fss"),
+        lambda: MinHash.bulk([[1.5]], hashfunc=float),
         lambda: MinHashLSH(1.5),
         lambda: MinHashLSH(0.5, 1),
         lambda: MinHashLSH(0.5, weights=(0.5, 0.6)),

@@ -151,10 +151,27 @@ def test_empty_sets() -> None:
     assert Resemblance.from_bytes(nothing.to_bytes()) == nothing
 
 
+def test_a_set_of_one_element_may_reach_the_empty_value() -> None:
+    """An element made for it: A[0] times its upper half is 2**32 - 1, which the last round cuts to all ones."""
+    upper = pow(int(multipliers(128)[0]), -1, 2**32) * (2**32 - 1) % 2**32
+    one = Resemblance.of(np.array([upper << 32 | 3 << 12 | 5], np.uint64))
+    assert one.values[0] == resemblance.EMPTY
+    assert not one.is_empty
+    assert Resemblance.from_bytes(one.to_bytes()) == one
+    assert one.jaccard(one).value == 127 / 128
+
+
+@pytest.mark.parametrize("values", [np.full(64, -1.5), np.full(64, -1), np.zeros((1, 64), np.uint32)])
+def test_values_of_another_type_are_not_converted(values: np.ndarray) -> None:
+    with pytest.raises(UsageError, match="one row of uint32"):
+        Resemblance(values)
+
+
 @pytest.mark.parametrize(
     ("hashes", "offsets", "size"),
     [
         (np.arange(100, dtype=np.uint64), [0, 100], 128),
+        (np.arange(2**34 - 2, 2**34, dtype=np.uint64), [0, 2], 128),
         (np.arange(100, dtype=np.int64), [0, 100], 128),
         (np.full(10, 1 << 63, np.uint64), [0, 11], 128),
         (np.full(10, 1 << 63, np.uint64), [-1, 5], 128),

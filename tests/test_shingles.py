@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataguard.errors import UsageError
+from dataguard.errors import DecodeError, UsageError
 from dataguard.fingerprints.hashing.columns import hash_column
 from dataguard.fingerprints.hashing.schemes import HashScheme
 from dataguard.fingerprints.shingles.texts import character_shingles, sketch_texts, word_shingles
@@ -137,3 +137,28 @@ def test_bad_columns_are_refused() -> None:
     wild = pa.Array.from_buffers(pa.string(), 2, [None, pa.py_buffer(ends), pa.py_buffer(b"short")])
     with pytest.raises(UsageError, match="offsets"):
         sketch_texts(wild)
+    with pytest.raises(UsageError, match="no texts"):
+        word_shingles(pa.array([1, 2]).dictionary_encode())
+
+
+def test_damaged_columns_are_refused_before_arrow_follows_them() -> None:
+    ends, here = pa.py_buffer(np.array([0, 1000, 5], np.int32)), pa.py_buffer(b"\x01")
+    missing = pa.Array.from_buffers(pa.string(), 2, [here, ends, pa.py_buffer(b"short")])
+    with pytest.raises(UsageError, match="offsets"):
+        word_shingles(missing)
+    views = pa.py_buffer(np.array([20, 0, 0, 2**30], np.int32))  # 20 bytes from the middle of nowhere
+    nowhere = pa.Array.from_buffers(pa.string_view(), 1, [None, views, pa.py_buffer(b"x" * 9)])
+    with pytest.raises(DecodeError, match="damaged"):
+        word_shingles(nowhere)
+    for index in (7, -1):
+        where = pa.array([0, index], pa.int8())
+        coded = pa.DictionaryArray.from_arrays(where, pa.array(["a", "b"]), safe=False)
+        with pytest.raises(DecodeError, match="damaged"):
+            character_shingles(coded)
+
+
+def test_views_may_hold_bytes_that_are_no_text() -> None:
+    column = pa.array([b"\xff\xfe and a long tail of words", None], pa.binary()).cast(pa.binary_view())
+    expected = [plain_words(b"\xff\xfe and a long tail of words", 2), []]
+    assert split(*word_shingles(column, 2)) == expected
+    assert split(*word_shingles(column.view(pa.string_view()), 2)) == expected

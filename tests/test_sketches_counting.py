@@ -239,6 +239,15 @@ def test_leak_test_never_finds_in_unrelated_suspects(registered: tuple[np.ndarra
     assert "found" not in answers
 
 
+def test_leak_test_is_no_match_for_rows_made_for_it(registered: tuple[np.ndarray, LeakTest]) -> None:
+    """The limit that its page states: rows chosen by their hashes are "found" although none is shared."""
+    table, test = registered
+    others = hashes(1_000_000, 78)
+    made = others[test.bloom.contains(others)]
+    assert not np.isin(made, table).any()
+    assert test.decide(made).answer == "found"
+
+
 def test_leak_test_merges(registered: tuple[np.ndarray, LeakTest]) -> None:
     table, whole = registered
     parts = [LeakTest.build(p, expected=len(table)) for p in np.array_split(table, 3)]
@@ -264,7 +273,7 @@ def test_frac_keeps_what_the_definition_says(count: int, scaled: int) -> None:
 
 
 def test_frac_of_hashes_that_are_all_small() -> None:
-    some = np.arange(30_000, dtype=np.uint64)
+    some = np.arange(30_000, dtype=np.uint64) << np.uint64(34)
     assert len(Frac.build(some, 1000).hashes) == 30_000
 
 
@@ -663,10 +672,23 @@ def test_what_is_not_hashes_is_refused() -> None:
         np.array([-1, 2]),
         np.array([0, 11]),
         np.array([0.0, 1.0]),
+        np.array([0, 5, -(2**63), -1, 10]),  # whose differences wrap around to positive ones
         np.zeros(0, int),
     ):
         with pytest.raises(UsageError, match="offsets"):
             checked_offsets(bad, 10, "Weighted")
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.float64, ">u4", np.int64])
+def test_arrays_of_another_type_are_no_sketch(kind) -> None:
+    """A block of uint8 words is a quarter as long: compiled loops would read and write behind it."""
+    with pytest.raises(UsageError, match="uint32"):
+        Bloom(np.zeros((4, 8), kind))
+    with pytest.raises(UsageError, match="points float64"):
+        Weighted(np.zeros(16, kind), np.ones(16))
+    if kind is not np.uint8:
+        with pytest.raises(UsageError, match="give uint8"):
+            HyperLogLog(np.zeros(16, kind))
 
 
 def test_hashes_of_every_layout_give_the_same() -> None:

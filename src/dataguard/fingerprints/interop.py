@@ -7,6 +7,7 @@ from here has the same keys and the same bytes of bands.
 
 from __future__ import annotations
 
+import operator
 import struct
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, Final
@@ -94,7 +95,7 @@ def to_datasketch(sketch: MinHash | KMins, *, lean: bool = False) -> Any:
     if frozen.hash_scheme == XXH3:
         hashfunc = xxh3_64 if frozen.scheme == "affine64" else xxh3_32
     elif frozen.hash_scheme == GIVEN:
-        hashfunc = (sketch.hashfunc if isinstance(sketch, MinHash) else None) or int
+        hashfunc = (sketch.hashfunc if isinstance(sketch, MinHash) else None) or operator.index
     elif frozen.hash_scheme != SHA1:
         raise MinHashError(
             f"datasketch cannot hash by scheme {frozen.hash_scheme}", where="interop", remedy="use lean=True"
@@ -184,7 +185,13 @@ def lean_from_bytes(
     DecodeError
         Cut short, an unknown scheme, or an unreasonable number of values.
     """
-    order, view = _order(byteorder), memoryview(data).cast("B")
+    try:
+        order, view = _order(byteorder), memoryview(data).cast("B")
+    except TypeError as wrong:
+        raise UsageError(
+            f"a signature is read from bytes, not from a {type(data).__name__}",
+            remedy="give what serialize wrote",
+        ) from wrong
     head = struct.calcsize(f"{order}qi")
     if view.nbytes < head:
         raise DecodeError("cut short", where="LeanMinHash", remedy="check the input")

@@ -7,6 +7,7 @@ is the fast path for new collections: several times faster, and about a quarter 
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -15,6 +16,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
+from dataguard.fingerprints.arguments import elements_of, same_class
 from dataguard.fingerprints.minhash_schemes import (
     FSS,
     NAMED,
@@ -110,16 +112,17 @@ class MinHash:
             scheme = "affine32"
         kind = scheme_type(scheme)
         known_seed(scheme, seed)
-        function = hashfunc if callable(hashfunc) else int if hashfunc == "given" else None
+        # Not `int`, which would read a text as a number.
+        function = hashfunc if callable(hashfunc) else _itself if hashfunc == "given" else None
         self._settings = _Settings(scheme, seed, hash_scheme_of(hashfunc, scheme), function)
         self._pending: list[Any] | None = None
         if hashvalues is not None:
             self._values = _read_only(_fit(hashvalues, kind, scheme))
         elif scheme == FSS:
             # The sketch itself knows which sizes it can have.
-            self._values = rows_of(
-                np.empty(0, np.uint64), np.zeros(2, np.int64), num_perm, seed, scheme, GIVEN
-            )[0]
+            self._values = _read_only(
+                rows_of(np.empty(0, np.uint64), np.zeros(2, np.int64), num_perm, seed, scheme, GIVEN)[0]
+            )
         else:
             self._values = _read_only(empty_values(scheme, num_perm))
 
@@ -165,7 +168,7 @@ class MinHash:
 
     def update_batch(self, b: Iterable[Any]) -> None:
         """Add many elements; as :meth:`update` of each."""
-        function = self._settings.function
+        function, b = self._settings.function, elements_of(b)
         if self._pending is None:
             self._pending = []
         if function is not None:
@@ -178,11 +181,11 @@ class MinHash:
     def _work_in(self) -> None:
         if not self._pending:
             return
-        waiting, self._pending = self._pending, None
-        hashes = hashes_of(waiting, self.hash_scheme, self.scheme)
+        # Kept until they are worked in: a wrong hash among them is told again, not forgotten with its neighbours.
+        hashes = hashes_of(self._pending, self.hash_scheme, self.scheme)
         ends = np.array([0, len(hashes)], np.int64)
         row = rows_of(hashes, ends, self.num_perm, self.seed, self.scheme, self.hash_scheme)[0]
-        self._values = _read_only(np.minimum(self._values, row))
+        self._values, self._pending = _read_only(np.minimum(self._values, row)), None
 
     @property
     def hashvalues(self) -> Values:
@@ -203,6 +206,7 @@ class MinHash:
         return permutations(self.scheme, self.num_perm, self.seed)
 
     def _like(self, other: MinHash) -> None:
+        same_class(self, other)
         for name, mine, theirs in (
             ("scheme", self.scheme, other.scheme),
             ("seed", self.seed, other.seed),
@@ -301,6 +305,10 @@ class MinHash:
         hashfunc : callable, optional
             The function that hashed its elements, if it was none of the named ones.
         """
+        if not isinstance(sketch, (KMins, Resemblance)):
+            raise MinHashError(
+                f"no frozen signature but a {type(sketch).__name__}", remedy="give a KMins or a Resemblance"
+            )
         names = {scheme: name for name, scheme in NAMED.items()}
         if hashfunc is None:
             hashfunc = names.get(sketch.hash_scheme)
@@ -321,6 +329,8 @@ class MinHash:
         """Return the signature of the union of two or more; raises as :meth:`jaccard`."""
         if len(mhs) < 2:
             raise MinHashError("a union needs two signatures or more", remedy="use copy() for one")
+        if not isinstance(mhs[0], cls):
+            raise MinHashError(f"no signature but a {type(mhs[0]).__name__}", remedy="give MinHash objects")
         made = mhs[0].copy()
         for other in mhs[1:]:
             made.merge(other)
@@ -344,8 +354,8 @@ class MinHash:
         model = cls(**settings)
         waiting: list[list[Any]] = []
         elements, ahead, work = 0, 16, 0
-        for one in b:
-            waiting.append(list(one))
+        for one in elements_of(b):
+            waiting.append(list(elements_of(one)))
             elements += len(waiting[-1])
             if len(waiting) >= ahead or elements >= _AHEAD[1]:
                 work += elements + _SET * len(waiting)
@@ -364,12 +374,22 @@ class MinHash:
         made = list(flat) if self._settings.function is None else list(map(self._settings.function, flat))
         hashes = hashes_of(made, self.hash_scheme, self.scheme)
         rows = rows_of(hashes, ends, self.num_perm, self.seed, self.scheme, self.hash_scheme)
-        rows.flags.writeable = False
-        start = self.hashvalues
         if not self.is_empty():
-            rows = np.minimum(rows, start)
+            rows = np.minimum(rows, self.hashvalues)
+        rows.flags.writeable = False
         for row in rows:
             yield self._with(row)
+
+
+def _itself(element: Any) -> int:
+    try:
+        return operator.index(element)
+    except TypeError as wrong:
+        raise MinHashError(
+            f"elements are hashes already, not {type(element).__name__}",
+            where="hashfunc 'given'",
+            remedy="give integers",
+        ) from wrong
 
 
 def _read_only(values: Values) -> Values:

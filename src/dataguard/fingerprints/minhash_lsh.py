@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
+from dataguard.fingerprints.arguments import is_number, is_whole
 from dataguard.fingerprints.minhash_schemes import MinHashError, MinHashMismatch, scheme_type
 from dataguard.fingerprints.sketches.kmins import KMins
 from dataguard.fingerprints.sketches.permutations import Values
@@ -60,7 +61,7 @@ def bands_and_rows(
         raise MinHashError(
             f"threshold {threshold} is not in [0, 1]", where="MinHashLSH", remedy="use 0.5, say"
         )
-    if num_perm < 2:
+    if not is_whole(num_perm) or num_perm < 2:
         raise MinHashError("too few permutations", where="MinHashLSH", remedy="use 128, say")
     if any(w < 0.0 or w > 1.0 for w in weights) or sum(weights) != 1.0:
         raise MinHashError(
@@ -87,6 +88,12 @@ def signature_of(minhash: Signature | KMins | Resemblance) -> tuple[str, int, Va
         return "fss", 1, minhash.values
     if isinstance(minhash, KMins):
         return minhash.scheme, minhash.seed, minhash.values
+    if not hasattr(minhash, "hashvalues") or not hasattr(minhash, "seed"):
+        raise MinHashError(
+            f"a signature is needed, not a {type(minhash).__name__}",
+            where="MinHashLSH",
+            remedy="give a MinHash, or its sketch()",
+        )
     scheme, values = minhash.scheme, np.asarray(minhash.hashvalues)
     kind = scheme_type(scheme)
     return scheme, minhash.seed, values if values.dtype == kind else values.astype(kind)
@@ -142,6 +149,14 @@ class MinHashLSH:
         weights: tuple[float, float] = (0.5, 0.5),
         params: tuple[int, int] | None = None,
     ) -> None:
+        if not is_number(threshold):
+            raise MinHashError(
+                f"threshold {threshold!r} is no number", where="MinHashLSH", remedy="use 0.5, say"
+            )
+        if not is_whole(num_perm):
+            raise MinHashError(
+                f"num_perm {num_perm!r} is no number", where="MinHashLSH", remedy="use 128, say"
+            )
         self.h = num_perm
         chosen = bands_and_rows(threshold, num_perm, (weights[0], weights[1]))
         self.b, self.r = chosen if params is None else params

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataguard.errors import SchemeMismatch, UsageError
+from dataguard.fingerprints.arguments import is_whole
 from dataguard.fingerprints.sketches.permutations import SCHEMES, Values, kmins_sets
 from dataguard.fingerprints.sketches.resemblance import sketch_sets
 from dataguard.fingerprints.sketches.tokens import GIVEN, SHA1, XXH3, hash_lists, hash_tokens
@@ -113,7 +115,7 @@ def known_seed(scheme: str, seed: int) -> None:
     """Refuse a seed that a scheme cannot have, with MinHashError."""
     if scheme == FSS and seed != 1:
         raise MinHashError("the fss scheme has no seed", remedy="leave seed out, or use affine32")
-    if not 0 <= seed < 1 << 32:
+    if not (is_whole(seed) and 0 <= seed < 1 << 32):
         raise MinHashError(f"seed {seed} is out of range", remedy="use 0 to 4294967295")
 
 
@@ -122,11 +124,15 @@ def hashes_of(waiting: list[Any], hash_scheme: int, scheme: str) -> U64:
     if hash_scheme != GIVEN:
         return hash_tokens(waiting, hash_scheme)
     try:
-        hashes = np.array(waiting, np.uint64)
+        # Not by numpy, which would cut a real number and read a text as a number.
+        hashes = np.fromiter(map(operator.index, waiting), np.uint64, len(waiting))
     except (OverflowError, TypeError, ValueError) as wrong:
         raise MinHashError(
             f"a hash is no unsigned integer of 64 bits ({wrong})", where="hashfunc", remedy="return one"
         ) from wrong
+    if scheme == FSS and len(hashes) and not int(hashes.max()) >> 32:
+        # Once in 2**32 times wrongly refused, if there is but one; taken, 32-bit hashes would resemble each other.
+        raise MinHashError("the fss scheme needs hashes of 64 bits", where="hashfunc", remedy="use affine32")
     if scheme == "affine32" and len(hashes) and int(hashes.max()) >> 32:
         raise MinHashError("a hash has more than 32 bits", where="hashfunc", remedy="cut it, or use affine64")
     return hashes

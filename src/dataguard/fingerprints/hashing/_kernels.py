@@ -9,10 +9,11 @@ has the slow twins; :mod:`dataguard.fingerprints.hashing.schemes` has the defini
 from __future__ import annotations
 
 import numpy as np
+from llvmlite.binding import get_host_cpu_features
 from numpy.typing import NDArray
 
 from dataguard._jit import inlined, kernel
-from dataguard._simd import load_word, mul_wide
+from dataguard._simd import fill_gaps, load_word, mul_wide
 
 __all__ = [
     "CONSTANTS",
@@ -54,8 +55,9 @@ _BY_LENGTH = np.array(
 ).reshape(-1)
 
 _ONE, _TWO, _FOUR = np.uint64(1), np.uint64(2), np.uint64(4)
+_LOWER, _HALF, _TOP = np.uint64(0xFFFFFFFF), np.uint64(32), np.uint64(63)
+_THREE, _SEVEN, _EIGHT = np.uint64(3), np.uint64(7), np.uint64(8)
 _SHORT, _PAIR, _STRIPE, _MANY = np.uint64(16), np.uint64(32), np.uint64(64), np.uint64(256)
-_THREE, _SEVEN = np.int64(3), np.int64(7)
 _B8, _B16, _B24, _B32 = np.int64(8), np.int64(16), np.int64(24), np.int64(32)
 _B40, _B48, _B56, _B64 = np.int64(40), np.int64(48), np.int64(56), np.int64(64)
 
@@ -66,6 +68,39 @@ def _fold(a: np.uint64, b: np.uint64) -> np.uint64:
     # product, 1 where they are combined by exclusive or (low = b, high = 0).
     low, high = mul_wide(a, b)
     return np.uint64((low ^ high) + (a + b))
+
+
+@inlined
+def _halves(a: np.uint64, b: np.uint64, half: np.uint64) -> tuple[np.uint64, np.uint64]:
+    # The product of `mul_wide` from products of 32 bits, which the compiler does in lanes, eight at a time: 1
+    # cycle for each instead of 2.8 of the scalar one, which is what all other work waits for (measured).
+    # `half` is 32. The compiler must not know that, or it recognises the scalar instruction and goes back.
+    a0, a1, b0, b1 = a & _LOWER, a >> _HALF, b & _LOWER, b >> _HALF
+    outer = a0 * b1
+    middle = ((a0 * b0) >> _HALF) + (outer & _LOWER) + a1 * b0
+    return a * b, a1 * b1 + (outer >> half) + (middle >> half)
+
+
+# Without lanes that wide the scalar instruction is the faster one.
+_LANES = bool(get_host_cpu_features().get("avx512dq"))
+
+
+@inlined
+def _fold_lanes(a: np.uint64, b: np.uint64, half: np.uint64) -> np.uint64:
+    low, high = _halves(a, b, half) if _LANES else mul_wide(a, b)
+    return np.uint64((low ^ high) + (a + b))
+
+
+@inlined
+def _finish_lanes(low: np.uint64, high: np.uint64, half: np.uint64) -> np.uint64:
+    a = low + _K0
+    p, q = _halves(a, high, half) if _LANES else mul_wide(a, high)
+    return _fold_lanes((p + a) ^ _K2, (q + high) ^ _K3, half)
+
+
+@inlined
+def _half(out: U64) -> np.uint64:
+    return _HALF + (np.uint64(len(out)) >> _TOP)  # no array is that long
 
 
 @inlined
@@ -203,47 +238,49 @@ def mum_strings(data: U8, offsets: I64, out: U64) -> np.int64:
 @kernel
 def mum_words(words: U64, out: U64) -> None:
     """Fill `out` with dgmum-1 of each word as 8 bytes, the low one first."""
-    tail = _BY_LENGTH[34]
-    for i in range(np.uint64(len(words))):
-        out[i] = _finish(words[i], tail)
+    tail, half = _BY_LENGTH[34], _half(out)
+    for i in range(np.uint64(len(out))):
+        out[i] = _finish_lanes(words[i], tail, half)
 
 
 @kernel
 def mum_absorb(low: U64, high: U64, key: np.uint64, state: U64) -> None:
     """Absorb 16 bytes into every state: two words of each of many keys that are taken in side by side."""
+    half = _half(state)
     for i in range(np.uint64(len(state))):
-        state[i] = _fold(low[i] ^ key, high[i] ^ state[i])
+        state[i] = _fold_lanes(low[i] ^ key, high[i] ^ state[i], half)
 
 
 @kernel
 def mum_merge(state: U64, s1: U64, s2: U64, s3: U64) -> None:
     """Bring the four lanes of long keys together, into the first."""
+    half = _half(state)
     for i in range(np.uint64(len(state))):
-        state[i] = _fold(_fold(state[i] ^ _K4, s1[i]) ^ _K6, _fold(s2[i] ^ _K5, s3[i]))
+        a, b = _fold_lanes(state[i] ^ _K4, s1[i], half), _fold_lanes(s2[i] ^ _K5, s3[i], half)
+        state[i] = _fold_lanes(a ^ _K6, b, half)
 
 
 @kernel
 def mum_last(low: U64, high: U64, length: np.uint64, state: U64) -> None:
     """Turn every state into the hash of a key of `length` bytes; `low` and `high` are its last 16."""
-    more = length * _K4
+    more, half = length * _K4, _half(state)
     for i in range(np.uint64(len(state))):
-        state[i] = _finish(low[i], high[i] + (more + state[i]))
+        state[i] = _finish_lanes(low[i], high[i] + (more + state[i]), half)
 
 
 @kernel
-def blank(bits: U8, offset: np.int64, out: U64) -> None:
+def blank(bits: U8, offset: np.uint64, out: U64) -> None:
     """Write the hash of a missing value over ``out[i]`` where bit ``offset + i``, lowest first, is 0."""
-    i, n, at = np.int64(0), np.int64(len(out)), offset
+    n, i, at = np.uint64(len(out)), np.uint64(0), offset
     while i < n:
-        byte = np.uint64(bits[at >> _THREE]) >> np.uint64(at & _SEVEN)
-        if at & _SEVEN == 0 and i + _B8 <= n:
-            for k in range(8):
-                j = i + np.int64(k)
-                out[j] = out[j] if byte & (_ONE << np.uint64(k)) else _K7
-            i += _B8
-            at += _B8
+        shift = at & _SEVEN
+        if n - i >= _EIGHT:
+            both = np.uint64(bits[at >> _THREE]) | (np.uint64(bits[(at + _SEVEN) >> _THREE]) << _EIGHT)
+            fill_gaps(out, np.int64(i), np.uint8(both >> shift), _K7)
+            i += _EIGHT
+            at += _EIGHT
         else:
-            if byte & _ONE == np.uint64(0):
+            if (np.uint64(bits[at >> _THREE]) >> shift) & _ONE == np.uint64(0):
                 out[i] = _K7
-            i += np.int64(1)
-            at += np.int64(1)
+            i += _ONE
+            at += _ONE

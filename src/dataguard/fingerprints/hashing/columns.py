@@ -24,6 +24,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from dataguard.errors import DecodeError, UsageError
+from dataguard.fingerprints.arguments import arrow_column, elements_of
 from dataguard.fingerprints.hashing.schemes import NULL_HASH, HashScheme, plain_hash, scheme_of
 
 __all__ = ["Cells", "Column", "hash_column", "hash_values", "open_column"]
@@ -38,6 +39,7 @@ loaded: starting it costs 0.5 s from the kernel cache and 1.7 s without, a key 0
 
 _NONE = np.empty(0, np.uint8)
 _TILE = 1 << 14
+"""Numbers that are widened at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +97,14 @@ class Cells:
             _blank(*self.valid, first, out)
 
     def _fill_words(self, first: int, last: int, out: U64) -> None:
-        words = self.in_place()
-        for at in range(first, last, last - first if words is not None else _TILE):
-            part = out[at - first : min(at + _TILE, last) - first] if words is None else out
-            if words is None:  # widened, then hashed where it stands while it is in the cache
-                _widen(self.numbers[at : at + len(part)], part)  # type: ignore[index]
-            self._hash_words(_read_only(part if words is None else words[first:last]), part)
+        words, numbers = self.in_place(), self.numbers
+        if words is not None or numbers is None:
+            self._hash_words(_read_only(words[first:last]), out)  # type: ignore[index]
+            return
+        for at in range(first, last, _TILE):  # widened, and hashed where they stand while the cache has them
+            part = out[at - first : min(at + _TILE, last) - first]
+            _widen(numbers[at : at + len(part)], part)
+            self._hash_words(_read_only(part), part)
 
     def _hash_words(self, words: U64, out: U64) -> None:
         if _is_small(self.scheme, len(words), 0):
@@ -206,9 +210,13 @@ def hash_values(
     UsageError
         If `values` mixes kinds, or holds something that is not a value of a table.
     """
+    given = values.reshape(-1) if isinstance(values, np.ndarray) else elements_of(values)
+    if isinstance(given, np.ndarray) and given.dtype.kind in "US":
+        # Arrow ends the texts of such an array at their first zero character.
+        given = given.tolist()
     try:
-        array = pa.array(values.reshape(-1) if isinstance(values, np.ndarray) else values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+        array = pa.array(given)
+    except (pa.ArrowException, OverflowError, UnicodeEncodeError) as error:
         raise UsageError(
             f"these values cannot be hashed together ({str(error).splitlines()[0]})",
             remedy="give texts, bytes or numbers, one kind at a time",
@@ -223,7 +231,7 @@ def open_column(
 
     With `plain`, values of eight bytes stay as they are (entries of a dictionary are settled here).
     """
-    known = scheme_of(scheme)
+    known, values = scheme_of(scheme), arrow_column(values)
     chunks = [c for c in (values.chunks if isinstance(values, pa.ChunkedArray) else [values]) if len(c)]
     if not chunks:
         _kind(values.type)
@@ -247,6 +255,9 @@ def _stretches(chunks: Sequence[Any], scheme: HashScheme, *, plain: bool) -> Ite
 
 def _filled(column: Column, *, plain: bool) -> U64:
     out = np.empty(column.size, np.uint64)
+    if column.stretches and not _is_small(column.stretches[0].scheme, column.size, 0):
+        # Loaded here, because every stretch alone may be small.
+        from dataguard.fingerprints.hashing import _kernels  # noqa: F401
     column.fill(0, column.size, out, plain=plain)
     return out
 
@@ -345,7 +356,7 @@ def _blank(bitmap: U8, offset: int, first: int, out: U64) -> None:
     if "numba" in sys.modules:
         from dataguard.fingerprints.hashing._kernels import blank
 
-        blank(_read_only(bitmap), np.int64(offset + first), out)
+        blank(_read_only(bitmap), np.uint64(offset + first), out)
     else:
         out[_bits(bitmap, offset + first, len(out)) == 0] = NULL_HASH
 
@@ -389,6 +400,8 @@ def _strings(chunk: Any, layout: str) -> tuple[U8, NDArray[Any]]:
 
 def _read_only(array: NDArray[Any]) -> NDArray[Any]:
     # Arrow's buffers are; with writable ones beside them the kernels would be compiled twice.
+    if not array.flags.writeable:
+        return array
     view = array.view()
     view.flags.writeable = False
     return view

@@ -75,6 +75,11 @@ def digest_file(source: str | os.PathLike[str] | Readable, algorithm: str = "xxh
             raise DecodeError(
                 f"cannot be read ({error.strerror})", where=str(path), remedy="check the path"
             ) from None
+    if not hasattr(source, "read"):
+        raise UsageError(
+            f"no file but a {type(source).__name__}",
+            remedy="give a path, or a file that is open in binary mode",
+        )
     return _digest(source, algorithm)
 
 

@@ -42,15 +42,18 @@ _ONE = np.uint32(1)
 _LARGE, _LANES = 32, np.uint64(32)
 """A bucket beyond this is sorted by (tag, row), so that a probe can search in it. Chance fills none so far."""
 
+_MANY, _DIGIT = 2048, 11
+"""Rows from which counting by 11 bits, three times, is faster than a heap (16 M: 2.1 s, then 0.2)."""
+
 _AHEAD = 16
 """Queries between the fetch of an entry's line and its use."""
 
 
 @kernel
-def hash_bands(signatures: U32, keys: U32, first: int, width: tuple[int, ...], at: int, out: U64) -> None:
+def hash_bands(signatures: U32, keys: U32, first: int, width: Any, at: int, out: U64) -> None:
     """Hash bands ``first, first + 1, ..`` of each signature into the rows of `out`, from column `at` on.
 
-    A band is as wide as the tuple `width` is long: known to the compiler, which halves the time.
+    A band is as wide as `width` is long: a tuple, whose length is known to the compiler, halves the time.
     """
     bands, wide = np.uint64(len(out)), np.uint64(len(width))
     for row in range(len(signatures)):
@@ -243,11 +246,34 @@ def _sort_rows(rows: U32) -> None:
 
 
 @kernel
+def _sort_many_rows(rows: U32) -> None:
+    """Sort by 11 bits, the lowest first; rows are below 2**33."""
+    size = np.uint32(1 << _DIGIT)
+    mask = size - _ONE
+    other = np.empty(len(rows), np.uint32)
+    for turn in range(3):
+        shift = np.uint32(turn * _DIGIT)
+        ends = np.zeros(size + _ONE, np.int64)
+        for i in range(len(rows)):
+            ends[((rows[i] >> shift) & mask) + _ONE] += 1
+        for digit in range(size):
+            ends[digit + 1] += ends[digit]
+        for i in range(len(rows)):
+            digit = (rows[i] >> shift) & mask
+            other[ends[digit]] = rows[i]
+            ends[digit] += 1
+        rows[:] = other
+
+
+@kernel
 def _keep_distinct(rows: U32) -> int:
     """Bring the distinct rows to the front, ascending; return how many."""
     kept = 0
     if len(rows) > _LARGE:
-        _sort_rows(rows)
+        if len(rows) < _MANY:
+            _sort_rows(rows)
+        else:
+            _sort_many_rows(rows)
         for i in range(len(rows)):
             if kept == 0 or rows[kept - 1] != rows[i]:
                 rows[kept] = rows[i]

@@ -15,14 +15,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataguard.errors import UsageError
+from dataguard.fingerprints.arguments import is_number, is_whole
 
-__all__ = ["MAX_SLOTS", "Bands", "Expected", "bands_within", "choose_bands", "expected", "fewest_bands"]
+__all__ = [
+    "MAX_SLOTS",
+    "Bands",
+    "Expected",
+    "bands_within",
+    "choose_bands",
+    "expected",
+    "fewest_bands",
+    "width_of",
+]
 
 F64 = NDArray[np.float64]
 Prior = Callable[[F64], F64]
 
 MAX_SLOTS = 4096
 """Slots of the longest signature that can be indexed."""
+
+_UNROLLED = 64
+"""Width of a band up to which the kernel is compiled for it."""
 
 _NODES = 64
 _PIECES = 8
@@ -45,7 +58,8 @@ class Bands:
     width: int
 
     def __post_init__(self) -> None:
-        if self.count < 1 or self.width < 1 or self.count * self.width > MAX_SLOTS:
+        whole = is_whole(self.count) and is_whole(self.width)
+        if not whole or self.count < 1 or self.width < 1 or self.count * self.width > MAX_SLOTS:
             raise UsageError(
                 f"{self.count} bands of {self.width} slots cannot be made",
                 remedy=f"both are at least 1 and take up at most {MAX_SLOTS} slots",
@@ -197,6 +211,9 @@ def bands_within(similarity: float, miss: float, size: int = 128) -> Bands:
         Anything out of range, or no cut of `size` slots that keeps it.
     """
     _check_size(size)
+    _check_share(miss, "miss")
+    if not (is_number(similarity) and 0 < similarity <= 1):
+        raise UsageError(f"a similarity of {similarity} is none", remedy="give a number up to 1")
     for width in range(size, 0, -1):
         if similarity**width > 0.0 and (count := fewest_bands(similarity, miss, width)) * width <= size:
             return Bands(count, width)
@@ -204,6 +221,14 @@ def bands_within(similarity: float, miss: float, size: int = 128) -> Bands:
         f"{size} slots cannot keep misses at similarity {similarity:g} below {miss:g}",
         remedy="take longer signatures or allow more misses",
     )
+
+
+def width_of(cut: Bands) -> tuple[int, ...] | NDArray[np.uint8]:
+    """Return something as long as a band is wide: a tuple, known to the compiler, or for wide bands an array.
+
+    A tuple of 512 takes 2 s to compile, one of 1,000 is refused.
+    """
+    return (0,) * cut.width if cut.width <= _UNROLLED else np.zeros(cut.width, np.uint8)
 
 
 def _rule(low: float, high: float) -> tuple[F64, F64]:
@@ -227,10 +252,10 @@ def _mass(rule: tuple[F64, F64], prior: Prior | None) -> F64:
 
 
 def _check_share(value: float, what: str) -> None:
-    if not 0 < value < 1:
+    if not (is_number(value) and 0 < value < 1):
         raise UsageError(f"a {what} of {value} cannot be kept", remedy="give a number between 0 and 1")
 
 
 def _check_size(size: int) -> None:
-    if not 1 <= size <= MAX_SLOTS:
+    if not (is_whole(size) and 1 <= size <= MAX_SLOTS):
         raise UsageError(f"signatures of {size} slots cannot be cut", remedy=f"take 1 to {MAX_SLOTS} slots")

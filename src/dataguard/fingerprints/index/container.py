@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 from dataguard.errors import DecodeError, SchemeMismatch, UsageError
 from dataguard.formats.atomic import sync_folder
 
-__all__ = ["BLOCK", "Head", "PartShape", "Reader", "Writer", "digest_of", "file_size"]
+__all__ = ["BLOCK", "Head", "PartShape", "Reader", "Writer", "digest_of", "file_size", "finished"]
 
 Bytes = NDArray[np.uint8]
 I64 = NDArray[np.int64]
@@ -38,6 +39,9 @@ _ENTRY = struct.Struct("<QQ")
 _CHECK = struct.Struct("<Q")
 _ALIGN = 64
 _MAX_PARTS = 4 * 4096
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+"""What somebody put there as a link to a file of his choice is not written to."""
+
 _REMEDY = "restore the folder from a copy, or build the index anew"
 
 
@@ -152,7 +156,7 @@ class Writer:
         self._unfinished = path.with_name(path.name + ".part")
         self._done = [False] * len(self._shapes)
         with _writing(path):
-            self._file = os.open(self._unfinished, os.O_RDWR | os.O_CREAT, 0o644)
+            self._file = os.open(self._unfinished, os.O_RDWR | os.O_CREAT | _NO_LINK, 0o644)
             try:
                 self._resume()
             except BaseException:
@@ -266,9 +270,10 @@ class Reader:
     def __init__(self, path: Path, kind: int, check: str = "") -> None:
         self.path, self._check = path, check
         try:
-            with path.open("rb") as file:
-                self._size = os.fstat(file.fileno()).st_size
-                fixed = file.read(_FIXED)
+            with open(path, "rb", opener=_opened) as file:
+                about = os.fstat(file.fileno())
+                self._size, is_file = about.st_size, stat.S_ISREG(about.st_mode)
+                fixed = file.read(_FIXED) if is_file else b""
         except OSError as error:
             raise DecodeError(f"cannot be read ({error.strerror})", where=str(path), remedy=_REMEDY) from None
         self.head, self._parts, size = _unpack(fixed, kind, path)
@@ -372,6 +377,23 @@ class Reader:
                 raise self.damaged(f"block {block} of part {number} is damaged")
             fresh[block] = False
         self._left[number] = int(np.count_nonzero(fresh))  # counted anew: other threads check blocks too
+
+
+def finished(path: Path, head: Head, shapes: Sequence[PartShape]) -> str | None:
+    """Return the check sum of a file of this head and these parts that an earlier attempt finished, if there is one."""
+    try:
+        reader = Reader(path, head.kind)
+        if reader.fixed != head.pack(len(shapes), file_size(shapes)):
+            return None
+        reader.map(shapes)
+    except (DecodeError, SchemeMismatch):  # none, or none of ours: it is replaced
+        return None
+    return reader.sum
+
+
+def _opened(path: str, flags: int) -> int:
+    """Open without waiting, should it be a pipe."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _unpack(fixed: bytes, kind: int, path: Path) -> tuple[Head, int, int]:

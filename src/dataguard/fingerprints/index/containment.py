@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from dataguard.budget import Watch, unwatched
 from dataguard.errors import DecodeError, UsageError
+from dataguard.fingerprints.arguments import as_path, is_number, is_whole
 from dataguard.fingerprints.index.folder import Folder, Manifest, load_manifest
 from dataguard.fingerprints.index.plan import DEFAULT_MEMORY
 from dataguard.fingerprints.index.postings.segment import (
@@ -26,7 +27,7 @@ from dataguard.fingerprints.index.postings.segment import (
     Sets,
     as_sets,
 )
-from dataguard.fingerprints.index.store import Live, Store, check_ids
+from dataguard.fingerprints.index.store import Live, Store, check_ids, check_scheme
 
 __all__ = ["ContainmentIndex", "Direction", "Overlaps"]
 
@@ -108,7 +109,7 @@ class Overlaps:
 
 
 def _limits(hits: I64, sizes: I64, scale: int, confidence: float) -> tuple[F64, F64]:
-    if not 0 < confidence < 1:
+    if not (is_number(confidence) and 0 < confidence < 1):
         raise UsageError(f"a confidence of {confidence} is none", remedy="give a number between 0 and 1")
     if scale == 1:
         return hits / sizes, hits / sizes
@@ -169,12 +170,13 @@ class ContainmentIndex:
         UsageError
             Arguments that do not fit, a set too large for the memory, a folder that cannot be used.
         """
-        if not 1 <= scale < 1 << 53:
+        if not (is_whole(scale) and 1 <= scale < 1 << 53):
             raise UsageError(f"a scale of {scale} keeps nothing", remedy="give 1 or more")
+        check_scheme(scheme)
         sets, maker = as_sets(hashes, offsets), PostingMaker(scale, scheme, memory)
         own_ids, next_id = check_ids(ids, len(sets), 0)
         groups = _groups(Sets(sets.hashes, sets.offsets, own_ids), maker.postings_at_most)
-        folder = None if path is None else Folder(Path(path))
+        folder = None if path is None else Folder(as_path(path))
         store = Store(maker, folder, None if folder is None else folder.path)
         try:
             store.build([[group] for group in groups], next_id, progress)
@@ -193,11 +195,11 @@ class ContainmentIndex:
         memory: int = DEFAULT_MEMORY,
     ) -> Self:
         """Open the index of a folder, to read by default; checks and errors as for ``lsh.LshIndex.open``."""
-        folder = Folder(Path(path)) if write else None
+        folder = Folder(as_path(path)) if write else None
         try:
-            manifest = load_manifest(Path(path), PostingMaker.kind)
-            maker = _maker_of(manifest, Path(path), memory)
-            store = Store(maker, folder, Path(path))
+            manifest = load_manifest(as_path(path), PostingMaker.kind)
+            maker = _maker_of(manifest, as_path(path), memory)
+            store = Store(maker, folder, as_path(path))
             store.load(manifest)
             if verify:
                 store.verify()
@@ -243,8 +245,9 @@ class ContainmentIndex:
 
     def remove(self, ids: NDArray[Any]) -> None:
         """Remove sets; all of them, or none when an id is unknown (UsageError). `merge` frees their room."""
-        own, _ = check_ids(ids, len(ids), 0)
-        assert own is not None
+        own, _ = check_ids(ids, np.size(ids), 0)
+        if own is None:
+            raise UsageError("no ids are given", remedy="give an array of the ids to be removed")
         self._store.remove(own)
 
     def flush(self) -> None:
@@ -296,7 +299,7 @@ class ContainmentIndex:
         DecodeError
             Damage in what was looked at.
         """
-        if not 0 < threshold <= 1:
+        if not (is_number(threshold) and 0 < threshold <= 1):
             raise UsageError(
                 f"a threshold of {threshold} finds all or nothing", remedy="give a number above 0, up to 1"
             )

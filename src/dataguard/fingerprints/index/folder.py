@@ -7,6 +7,7 @@ readers need none.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from dataclasses import dataclass, replace
@@ -32,6 +33,10 @@ _FORMAT = "dataguard-index/1"
 _FAMILY = "dataguard-index/"
 _OURS = re.compile(r"(segment|removed)-[0-9]{6,}\.dgx(\.part)?")
 _NAME = re.compile(r"(segment|removed)-[0-9]{6,9}\.dgx")
+_SUM = re.compile(r"[0-9a-f]{16}")
+_FILES = 10**9
+"""Files an index may write in its life."""
+
 _MAX_BYTES = 16 << 20
 _REMOVED = 3
 _REMEDY = "restore the folder from a copy, or build the index anew"
@@ -99,6 +104,8 @@ def load_manifest(folder: Path, kind: str) -> Manifest:
         A version this program does not know.
     """
     path = folder / MANIFEST
+    if path.exists() and not path.is_file():
+        raise DecodeError("is no file", where=str(path), remedy=_REMEDY)
     try:
         with path.open("rb") as file:
             data = file.read(_MAX_BYTES + 1)
@@ -147,19 +154,27 @@ def _manifest(content: dict[str, Any]) -> Manifest | None:
         return None
     if not all(type(n) is int and 0 <= n < 1 << 53 for n in counts):
         return None
-    if not isinstance(next_id, str) or not re.fullmatch("[0-9]{1,20}", next_id):
+    if not isinstance(next_id, str) or not re.fullmatch("[0-9]{1,20}", next_id) or int(next_id) > 1 << 64:
         return None
-    segments = []
-    for entry in entries:
-        if not isinstance(entry, list) or len(entry) != 4 or not all(isinstance(part, str) for part in entry):
-            return None
-        if not _NAME.fullmatch(entry[0]) or not (entry[2] == "" or _NAME.fullmatch(entry[2])):
-            return None
-        segments.append(Entry(*entry))
+    if any(not _is_entry(entry) for entry in entries):
+        return None
+    segments = [Entry(*entry) for entry in entries]
+    names = [name for e in segments for name in (e.file, e.removed) if name]
+    # A file twice, or the number of the next in use: a change would write over what is there.
+    if len(set(names)) < len(names) or any(int(n[8:-4]) >= counts[1] for n in names) or counts[1] > _FILES:
+        return None
     one, two, three, four = counts[2:]
     return Manifest(
         str(content.get("kind")), counts[0], (one, two, three, four), counts[1], int(next_id), tuple(segments)
     )
+
+
+def _is_entry(entry: object) -> bool:
+    if not isinstance(entry, list) or len(entry) != 4 or not all(isinstance(part, str) for part in entry):
+        return False
+    file, check, removed, removed_check = entry
+    pairs = [(file, check), *([(removed, removed_check)] if removed or removed_check else [])]
+    return all(_NAME.fullmatch(name) and _SUM.fullmatch(total) for name, total in pairs)
 
 
 class Folder:
@@ -180,7 +195,7 @@ class Folder:
         self.path = path
         try:
             path.mkdir(exist_ok=True)
-            self._lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+            self._lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
         except OSError as error:
             raise UsageError(
                 f"cannot be written ({error.strerror})", where=str(path), remedy="choose another folder"
@@ -213,7 +228,8 @@ class Folder:
         named = {name for e in manifest.segments for name in (e.file, e.removed)}
         for path in sorted(self.path.iterdir()):
             if _OURS.fullmatch(path.name) and path.name not in named:
-                path.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # a folder, or not ours to remove: it does no harm there
+                    path.unlink(missing_ok=True)
         remove_leftovers(self.path)
 
     def release(self) -> None:
@@ -266,6 +282,6 @@ def read_removed(folder: Path, entry: Entry, rows: int) -> U32:
     removed: U32 = reader.map([PartShape("<u4", count)])[0]
     for _ in reader.check_again():  # small, and needed whole
         pass
-    if count and int(removed.max()) >= rows:
-        raise reader.damaged("names a row its segment does not have")
+    if count and (int(removed[-1]) >= rows or not (removed[1:] > removed[:-1]).all()):
+        raise reader.damaged("names rows its segment does not have, or one twice")
     return removed

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import os
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataguard.budget import Watch, unwatched
-from dataguard.fingerprints.index.bands import Bands
+from dataguard.errors import UsageError
+from dataguard.fingerprints.arguments import as_path
+from dataguard.fingerprints.index.bands import Bands, width_of
 from dataguard.fingerprints.index.folder import Folder, load_manifest
 from dataguard.fingerprints.index.plan import (
     DEFAULT_MEMORY,
@@ -31,7 +32,7 @@ from dataguard.fingerprints.index.plan import (
 )
 from dataguard.fingerprints.index.search import Matches, joined, search
 from dataguard.fingerprints.index.segment import Piece, Segment, check_signatures, hash_keys
-from dataguard.fingerprints.index.store import Store, check_ids
+from dataguard.fingerprints.index.store import Store, check_ids, check_scheme
 
 __all__ = ["DEFAULT_MEMORY", "LshIndex", "Matches", "Needs"]
 
@@ -103,11 +104,12 @@ class LshIndex:
             Arguments that do not fit, a folder that holds an index, is being written to or cannot be written.
         """
         matrix = check_signatures(signatures)
+        check_scheme(scheme)
         maker = BandMaker(
             cut_for(bands, threshold, matrix.shape[1]), matrix.shape[1], scheme, threshold, memory
         )
         own_ids, next_id = check_ids(ids, len(matrix), 0)
-        folder = None if path is None else Folder(Path(path))
+        folder = None if path is None else Folder(as_path(path))
         store = Store(maker, folder, None if folder is None else folder.path)
         try:
             store.build(groups(matrix, own_ids, maker.rows_at_most), next_id, progress)
@@ -139,11 +141,11 @@ class LshIndex:
         SchemeMismatch
             Of a version this program does not know.
         """
-        folder = Folder(Path(path)) if write else None
+        folder = Folder(as_path(path)) if write else None
         try:
-            manifest = load_manifest(Path(path), _KIND)
-            maker = maker_of(manifest, Path(path), memory)
-            store = Store(maker, folder, Path(path))
+            manifest = load_manifest(as_path(path), _KIND)
+            maker = maker_of(manifest, as_path(path), memory)
+            store = Store(maker, folder, as_path(path))
             store.load(manifest)
             if verify:
                 store.verify()
@@ -231,8 +233,9 @@ class LshIndex:
         UsageError
             An id that is not in the index or given twice, or an index open to be read only.
         """
-        own, _ = check_ids(ids, len(ids), 0)
-        assert own is not None
+        own, _ = check_ids(ids, np.size(ids), 0)
+        if own is None:
+            raise UsageError("no ids are given", remedy="give an array of the ids to be removed")
         self._store.remove(own)
 
     def flush(self) -> None:
@@ -306,7 +309,7 @@ class LshIndex:
         for begin in range(0, len(queries), _QUERIES):
             chunk = queries[begin : begin + _QUERIES]
             own = hashes[:, : len(chunk)]
-            hash_bands(chunk, keys, 0, (0,) * self.bands.width, 0, own)
+            hash_bands(chunk, keys, 0, width_of(self.bands), 0, own)
             several = [search(live, chunk, own, found, least) for live in self._store.lives]
             one = several[0] if len(several) == 1 else joined(several, len(chunk))
             counts.append(one[0])

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from dataguard.budget import Watch
 from dataguard.errors import DecodeError, UsageError
+from dataguard.fingerprints.arguments import is_number
 from dataguard.fingerprints.index.bands import MAX_SLOTS, Bands, choose_bands
+from dataguard.fingerprints.index.container import Writer, finished
 from dataguard.fingerprints.index.folder import Manifest
 from dataguard.fingerprints.index.segment import (
     MAX_ROWS,
@@ -20,12 +22,12 @@ from dataguard.fingerprints.index.segment import (
     Piece,
     Rows,
     Segment,
+    announced,
     disk_needed,
     fill,
     group_for,
     open_segment,
     row_needs,
-    writer_for,
 )
 
 __all__ = [
@@ -49,6 +51,9 @@ DEFAULT_MEMORY = 1 << 30
 
 KIND = "bands"
 _LEAST_ROWS = 1 << 10
+_EDGE = 1e-3
+"""Thresholds nearer to 0 or 1 get the bands of this one: at the ends themselves no error is left to weigh."""
+
 _MISS_WEIGHT = 0.9
 """Of the default cut: what is missed is lost, what is looked at in vain costs 100 ns."""
 
@@ -79,6 +84,7 @@ class BandMaker:
     """How segments of bands are made."""
 
     def __init__(self, cut: Bands, size: int, scheme: int, threshold: float, memory: int) -> None:
+        check_memory(memory)
         self.cut, self.size, self.scheme, self.memory = cut, size, scheme, memory
         self.threshold = threshold
 
@@ -87,7 +93,8 @@ class BandMaker:
     @property
     def numbers(self) -> tuple[int, int, int, int]:
         """Sizes, for the manifest."""
-        return self.size, self.cut.count, self.cut.width, round(self.threshold * 1e6)
+        # Down, never up: 91/128 rounded up would ask for 92 equal slots when the index is opened again.
+        return self.size, self.cut.count, self.cut.width, int(self.threshold * 1e6 + 1e-6)
 
     @property
     def rows_at_most(self) -> int:
@@ -111,9 +118,12 @@ class BandMaker:
         return Segment(self.cut, pieces[0].base, self.size, parts)
 
     def write(self, pieces: Sequence[Piece], path: Path, watch: Watch) -> str:
-        """Write a segment; return the check sum of its head."""
+        """Write a segment; return the check sum of its head. One that an earlier attempt finished is kept."""
         rows = Rows(tuple(pieces))
-        writer = writer_for(path, rows, self.cut, self.scheme)
+        head, shapes = announced(rows, self.cut, self.scheme)
+        if (check := finished(path, head, shapes)) is not None:
+            return check
+        writer = Writer(path, head, shapes)
         try:
             fill(rows, self.cut, writer, self._group(rows), watch)
             return writer.finish()
@@ -154,9 +164,15 @@ def groups(matrix: U32, ids: U64 | None, most: int) -> list[list[Piece]]:
     ]
 
 
+def check_memory(memory: int) -> None:
+    """Refuse anything but a number of bytes."""
+    if not is_number(memory):
+        raise UsageError(f"a memory of {memory!r} is no number", remedy="give bytes, such as 1 << 30")
+
+
 def check_threshold(threshold: float) -> None:
     """Refuse anything but 0 to 1."""
-    if not 0 <= threshold <= 1:
+    if not (is_number(threshold) and 0 <= threshold <= 1):
         raise UsageError(f"a threshold of {threshold} cannot be reached", remedy="give a number from 0 to 1")
 
 
@@ -164,7 +180,12 @@ def cut_for(bands: Bands | tuple[int, int] | None, threshold: float, size: int) 
     """Return the cut that is asked for, or the default for a threshold."""
     check_threshold(threshold)
     if bands is None:
-        return choose_bands(threshold, size, miss_weight=_MISS_WEIGHT, vain_weight=1 - _MISS_WEIGHT).bands
+        inside = min(max(threshold, _EDGE), 1 - _EDGE)
+        return choose_bands(inside, size, miss_weight=_MISS_WEIGHT, vain_weight=1 - _MISS_WEIGHT).bands
+    if not isinstance(bands, Bands) and not (isinstance(bands, tuple) and len(bands) == 2):
+        raise UsageError(
+            f"bands {bands!r} are no pair", remedy="give (number of bands, slots of each), or Bands"
+        )
     cut = bands if isinstance(bands, Bands) else Bands(*bands)
     if cut.count * cut.width > size:
         raise UsageError(

@@ -64,8 +64,8 @@ def search(live: Live[Segment], queries: U32, hashes: U64, found: U64, least: in
         ]
         one, two, three = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         return one, two, three
-    if end < 0:  # one query that meets more than there is room for: every row in every band at most
-        found = np.empty(len(segment) * segment.cut.count + 1, np.uint64)
+    if end < 0:  # one query that meets more than there is room for
+        found = np.empty(segment.room_for(hashes), np.uint64)
         end = segment.probe(hashes, found)
     offsets, rows = np.zeros(count + 1, np.int64), np.empty(end, np.uint32)
     rows = rows[: distinct_rows(found[:end], offsets, rows)]

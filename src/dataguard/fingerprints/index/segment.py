@@ -7,6 +7,7 @@ strangers apart, and whatever meets by chance is told apart when signatures are 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +18,12 @@ from numpy.typing import NDArray
 
 from dataguard.budget import Watch
 from dataguard.errors import DecodeError, UsageError
-from dataguard.fingerprints.index.bands import MAX_SLOTS, Bands
-from dataguard.fingerprints.index.container import Head, PartShape, Reader, Writer, digest_of, file_size
+from dataguard.fingerprints.index.bands import MAX_SLOTS, Bands, width_of
+from dataguard.fingerprints.index.container import Head, PartShape, Reader, digest_of, file_size
 
 __all__ = [
-    "MAX_ROWS", "Band", "Memory", "Piece", "Rows", "Segment", "Sink", "bits_for", "check_signatures", "disk_needed",
-    "fill", "group_for",
-    "hash_keys", "open_segment", "row_needs", "writer_for",
+    "MAX_ROWS", "Band", "Memory", "Piece", "Rows", "Segment", "Sink", "announced", "bits_for", "check_signatures",
+    "disk_needed", "fill", "group_for", "hash_keys", "open_segment", "row_needs",
 ]  # fmt: skip
 
 I64 = NDArray[np.int64]
@@ -35,7 +35,7 @@ KIND = 1
 MAX_ROWS = 1 << 28
 """Rows of a segment; more are cut into several."""
 
-_CHUNK = 1 << 24
+_CHUNK = 1 << 22
 """Bytes of signatures handled at a time."""
 
 _PAD = 32
@@ -94,7 +94,7 @@ class Piece:
         return len(self.signatures) if self.alive is None else len(self.alive)
 
     def chunks(self) -> Iterator[U32]:
-        """Yield the rows that count, some 16 MiB at a time."""
+        """Yield the rows that count, some 4 MiB at a time."""
         step = max(1, _CHUNK // (4 * self.signatures.shape[1]))
         for begin in range(0, len(self), step):
             if self.alive is None:
@@ -106,12 +106,8 @@ class Piece:
         """Return the ids of the rows that count."""
         if self.ids is not None:
             return self.ids if self.alive is None else self.ids[self.alive]
-        rows = (
-            np.arange(len(self.signatures), dtype=np.uint64)
-            if self.alive is None
-            else self.alive.astype(np.uint64)
-        )
-        return rows + np.uint64(self.base)
+        rows = np.arange(len(self.signatures)) if self.alive is None else self.alive
+        return rows.astype(np.uint64) + np.uint64(self.base)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +225,7 @@ def fill(rows: Rows, cut: Bands, sink: Sink, group: int, watch: Watch) -> None:
         if not all(sink.has(2 + 3 * band + i) for band in bands for i in range(3)):
             at = 0
             for chunk in rows.chunks():
-                hash_bands(chunk, keys, first, (0,) * cut.width, at, hashes[: len(bands)])
+                hash_bands(chunk, keys, first, width_of(cut), at, hashes[: len(bands)])
                 at += len(chunk)
             for band in bands:
                 made = _bucket(hashes[band - first])
@@ -337,6 +333,14 @@ class Segment:
                 return -1
         return int(at)
 
+    def room_for(self, hashes: U64) -> int:
+        """Return the room `probe` needs for hashes (bands, queries), their blocks checked before."""
+        total = 1
+        for band, own in zip(self.bands, hashes >> np.uint64(64 - self._bits), strict=True):
+            sizes = band.starts[own + np.uint64(1)].astype(np.int64) - band.starts[own]
+            total += int(np.clip(sizes, 0, len(self)).sum())
+        return total
+
     def _broken(self, number: int) -> DecodeError:
         what = f"band {number} points to rows there are none of"
         return (
@@ -383,13 +387,13 @@ def _frozen(array: NDArray[Any]) -> NDArray[Any]:
     return view
 
 
-def writer_for(path: Path, rows: Rows, cut: Bands, scheme: int) -> Writer:
-    """Return a sink that is a file; parts of an attempt with the same rows are kept."""
+def announced(rows: Rows, cut: Bands, scheme: int) -> tuple[Head, list[PartShape]]:
+    """Return head and parts of the file of some rows."""
     numbered = rows.is_numbered
     base = rows.pieces[0].base if numbered else 0
-    source = digest_of((*rows.chunks(), rows.ids()))
-    head = Head(KIND, scheme, (len(rows), rows.size, cut.count, cut.width, int(numbered), base, 0, 0), source)
-    return Writer(path, head, _shapes(len(rows), rows.size, cut, numbered=numbered))
+    numbers = (len(rows), rows.size, cut.count, cut.width, int(numbered), base, 0, 0)
+    source = digest_of(itertools.chain(rows.chunks(), [rows.ids()]))  # a chunk at a time: they may be copies
+    return Head(KIND, scheme, numbers, source), _shapes(len(rows), rows.size, cut, numbered=numbered)
 
 
 def open_segment(path: Path, cut: Bands, size: int, scheme: int, check: str = "") -> Segment:
@@ -425,6 +429,11 @@ def check_signatures(signatures: NDArray[Any], size: int | None = None) -> U32:
     UsageError
         Not a (n, k) uint32 matrix, or of another k.
     """
+    if not isinstance(signatures, np.ndarray):
+        raise UsageError(
+            f"a {type(signatures).__name__} cannot be indexed",
+            remedy="give a (n, k) uint32 matrix, as sketch_texts and sketch_sets make it",
+        )
     if signatures.ndim != 2 or signatures.dtype != np.uint32 or not 1 <= signatures.shape[1] <= MAX_SLOTS:
         raise UsageError(
             f"signatures of type {signatures.dtype} and shape {signatures.shape} cannot be indexed",

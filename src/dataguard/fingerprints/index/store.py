@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from dataguard.budget import Watch, unwatched
 from dataguard.errors import DecodeError, UsageError
+from dataguard.fingerprints.arguments import is_whole
 from dataguard.fingerprints.index.folder import (
     Entry,
     Folder,
@@ -27,7 +28,7 @@ from dataguard.fingerprints.index.folder import (
     write_removed,
 )
 
-__all__ = ["Live", "Maker", "SegmentLike", "Store", "check_ids"]
+__all__ = ["Live", "Maker", "SegmentLike", "Store", "check_ids", "check_scheme"]
 
 I64 = NDArray[np.int64]
 U8 = NDArray[np.uint8]
@@ -259,8 +260,8 @@ class Store(Generic[P, S]):
         if self._folder is None or not self._is_changed():
             return
         tail = [live for live in self.lives if live.entry is None]
-        if tail:
-            self._rewrite(tail)
+        for group in self._fitting(tail):
+            self._rewrite(group)
         while (two := self._due()) is not None:
             self._rewrite(two)
         self._commit()
@@ -268,16 +269,20 @@ class Store(Generic[P, S]):
     def merge(self, watch: Watch = unwatched) -> None:
         """Drop removed rows and merge all segments into as few as memory allows."""
         self._check_writable()
-        group: list[Live[S]] = []
-        for live in list(self.lives):
-            if group and not self.maker.fits(self._pieces([*group, live])):
-                self._rewrite(group, watch)
-                group = []
-            group.append(live)
-        if group:
+        for group in self._fitting(self.lives):
             self._rewrite(group, watch)
         if self._folder is not None:
             self._commit()
+
+    def _fitting(self, lives: Sequence[Live[S]]) -> list[list[Live[S]]]:
+        """Cut neighbours into runs that may each become one segment."""
+        groups: list[list[Live[S]]] = []
+        for live in lives:
+            if groups and self.maker.fits(self._pieces([*groups[-1], live])):
+                groups[-1].append(live)
+            else:
+                groups.append([live])
+        return groups
 
     def _is_changed(self) -> bool:
         return any(live.entry is None or live.is_changed for live in self.lives)
@@ -335,7 +340,7 @@ class Store(Generic[P, S]):
             maker.scheme,
             maker.numbers,
             self._next_file,
-            min(self.next_id, _NEVER - 1),
+            self.next_id,
             tuple(entries),
         )
 
@@ -373,6 +378,12 @@ class Store(Generic[P, S]):
             self._folder = None
 
 
+def check_scheme(scheme: int) -> None:
+    """Refuse a hash scheme that has no room in a head."""
+    if not (is_whole(scheme) and 0 <= scheme <= 0xFFFF):
+        raise UsageError(f"hash scheme {scheme} is none", remedy="give a number from 0 to 65535")
+
+
 def check_ids(ids: NDArray[Any] | None, count: int, next_id: int) -> tuple[U64 | None, int]:
     """Return ids as uint64, and the id after the greatest.
 
@@ -385,7 +396,8 @@ def check_ids(ids: NDArray[Any] | None, count: int, next_id: int) -> tuple[U64 |
         if next_id + count > _NEVER:
             raise UsageError("no numbers are left for items without ids", remedy="give ids")
         return None, next_id + count
-    if ids.shape != (count,) or ids.dtype.kind not in "ui":
+    ids = np.asarray(ids)
+    if ids.shape != (count,) or (count and ids.dtype.kind not in "ui"):
         raise UsageError(
             f"ids of type {ids.dtype} and shape {ids.shape} do not fit {count} items",
             remedy="give one integer each",

@@ -19,7 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from dataguard.errors import UsageError
+from dataguard.errors import DecodeError, UsageError
+from dataguard.fingerprints.arguments import arrow_column, is_whole
 from dataguard.fingerprints.sketches.resemblance import DEFAULT_SIZE, EMPTY, multipliers, room_for
 
 __all__ = ["character_shingles", "sketch_texts", "word_shingles"]
@@ -63,6 +64,7 @@ def sketch_texts(
     from dataguard.fingerprints.shingles import _kernels as kernels
 
     _check(words)
+    texts = arrow_column(texts)
     out = room_for(out, len(texts), size)
     text, borders, hashes = _scratch(words)
     room = np.full(6 * size, EMPTY, np.uint32)
@@ -138,7 +140,7 @@ def _collected(texts: pa.Array | pa.ChunkedArray, fill: Fill) -> tuple[U64, I64]
 
 
 def _check(count: int) -> None:
-    if not 1 <= count <= _MOST:
+    if not (is_whole(count) and 1 <= count <= _MOST):
         raise UsageError(f"{count} words or characters per shingle", remedy=f"use 1 to {_MOST}")
 
 
@@ -159,27 +161,55 @@ def _buffers(texts: pa.Array | pa.ChunkedArray) -> Iterator[tuple[U8, I64]]:
     ------
     UsageError
         Not texts, or offsets that leave the bytes.
+    DecodeError
+        A damaged column: buffers too short, views or indices that point outside.
     """
+    texts = arrow_column(texts)
     for chunk in texts.chunks if isinstance(texts, pa.ChunkedArray) else [texts]:
-        kind = chunk.type
-        if pa.types.is_dictionary(kind) or pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
-            # Dictionaries repeat few texts; views are scattered: both are laid end to end.
-            chunk = chunk.cast(pa.large_binary() if "binary" in str(kind) else pa.large_string())  # noqa: PLW2901
-            kind = chunk.type
-        plain = pa.types.is_string(kind) or pa.types.is_binary(kind)
-        if not plain and not pa.types.is_large_string(kind) and not pa.types.is_large_binary(kind):
-            raise UsageError(f"a column of {kind} has no texts", remedy="cast it to string")
-        if chunk.null_count:
-            chunk = pc.fill_null(chunk, "" if "string" in str(kind) else b"")  # noqa: PLW2901
-        _, ends, data = chunk.buffers()
-        width = np.dtype(np.int32 if plain else np.int64)
-        offsets = np.zeros(1, np.int64)
-        if len(chunk):
-            at = chunk.offset
-            offsets = np.frombuffer(ends, width)[at : at + len(chunk) + 1].astype(np.int64)
-        raw = np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8)
-        if offsets[0] < 0 or offsets[-1] > len(raw) or (offsets[1:] < offsets[:-1]).any():
-            raise UsageError(
-                "text offsets leave the bytes of the column", remedy="the file is damaged: read it again"
-            )
+        plain = _plain(chunk)
+        raw, offsets = _spans(plain)
+        if plain.null_count:
+            # Only now: Arrow copies along offsets that nobody has looked at.
+            filled = pc.fill_null(plain, b"" if "binary" in str(plain.type) else "")
+            raw, offsets = _spans(filled)
         yield raw, offsets
+
+
+def _plain(chunk: pa.Array) -> pa.Array:
+    """Return a chunk as strings or binary laid end to end: dictionaries repeat few texts, views are scattered."""
+    kind = chunk.type
+    try:
+        if pa.types.is_dictionary(kind):
+            entries = _plain(chunk.dictionary)
+            _spans(entries)
+            return pa.DictionaryArray.from_arrays(chunk.indices, entries, safe=True).cast(entries.type)
+        if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
+            # As binary: views are followed without a look unless Arrow is asked, and not all bytes are UTF-8.
+            views = chunk.view(pa.binary_view())
+            views.validate(full=True)
+            return views.cast(pa.large_binary())
+        chunk.validate()
+    except (pa.ArrowInvalid, pa.ArrowIndexError) as error:
+        raise DecodeError(
+            f"a column of type {kind} is damaged ({str(error).splitlines()[0]})",
+            remedy="read it again from its source",
+        ) from None
+    return chunk
+
+
+def _spans(chunk: pa.Array) -> tuple[U8, I64]:
+    kind = chunk.type
+    short = pa.types.is_string(kind) or pa.types.is_binary(kind)
+    if not short and not pa.types.is_large_string(kind) and not pa.types.is_large_binary(kind):
+        raise UsageError(f"a column of {kind} has no texts", remedy="cast it to string")
+    _, ends, data = chunk.buffers()
+    offsets = np.zeros(1, np.int64)
+    if len(chunk):
+        width = np.dtype(np.int32 if short else np.int64)
+        offsets = np.frombuffer(ends, width)[chunk.offset : chunk.offset + len(chunk) + 1].astype(np.int64)
+    raw = np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8)
+    if offsets[0] < 0 or offsets[-1] > len(raw) or (offsets[1:] < offsets[:-1]).any():
+        raise UsageError(
+            "text offsets leave the bytes of the column", remedy="the file is damaged: read it again"
+        )
+    return raw, offsets

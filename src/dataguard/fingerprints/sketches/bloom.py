@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataguard.errors import DecodeError, UsageError
+from dataguard.fingerprints.arguments import is_number, same_class
 from dataguard.fingerprints.sketches.elements import checked_hashes, distinct
 from dataguard.fingerprints.sketches.envelope import BLOOM, pack, same_scheme, unpack
 from dataguard.fingerprints.sketches.estimate import (
@@ -89,8 +90,12 @@ class Bloom:
     _rate: float | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if self.words.ndim != 2 or self.words.shape[1] != 8 or not 1 <= len(self.words) <= _MOST_BLOCKS:
-            raise UsageError(f"words of shape {self.words.shape}", where="Bloom", remedy="give (blocks, 8)")
+        # The type too: compiled loops take eight words of 32 bits from wherever a block begins.
+        if not isinstance(self.words, np.ndarray):
+            raise UsageError("words are no array", where="Bloom", remedy="use Bloom.build")
+        shape, kind = self.words.shape, self.words.dtype
+        if len(shape) != 2 or shape[1] != 8 or not 1 <= shape[0] <= _MOST_BLOCKS or kind != np.uint32:
+            raise UsageError(f"words {kind} {shape}", where="Bloom", remedy="give (blocks, 8) of uint32")
         self.words.flags.writeable = False
 
     # --- making ---------------------------------------------------------------------------------
@@ -114,6 +119,7 @@ class Bloom:
         bits_per_row : float
             8 or more; each 8 more divide the false positives by 10 to 25.
         """
+        hashes = checked_hashes(hashes, "Bloom")
         builder = BloomBuilder(len(hashes) if expected is None else expected, bits_per_row, hash_scheme)
         builder.add(hashes)
         return builder.finish()
@@ -132,6 +138,7 @@ class Bloom:
         SchemeMismatch
             Filters of different size or hash scheme.
         """
+        same_class(self, other)
         same_scheme(
             "Bloom",
             hash_schemes=(self.hash_scheme, other.hash_scheme),
@@ -145,8 +152,9 @@ class Bloom:
         """Return for every row whether it may be in the table; False is certain."""
         from dataguard.fingerprints.sketches.counting._kernels import bloom_contains
 
-        out = np.empty(len(hashes), np.uint8)
-        bloom_contains(self.words.reshape(-1), checked_hashes(hashes, "Bloom"), out)
+        rows = checked_hashes(hashes, "Bloom")
+        out = np.empty(len(rows), np.uint8)
+        bloom_contains(self.words.reshape(-1), rows, out)
         return out.view(np.bool_)
 
     def count(self, hashes: U64) -> int:
@@ -246,7 +254,8 @@ class BloomBuilder:
     """
 
     def __init__(self, expected: int, bits_per_row: float = BITS_PER_ROW, hash_scheme: int = 0) -> None:
-        if expected < 0 or not 1 <= bits_per_row <= 1024:
+        known = is_number(expected) and is_number(bits_per_row)
+        if not known or expected < 0 or not 1 <= bits_per_row <= 1024:
             raise UsageError(
                 f"{expected} rows at {bits_per_row} bits", where="Bloom", remedy="give 1 to 1024 bits a row"
             )
@@ -276,6 +285,8 @@ def blocks_for(rows: int, bits_per_row: float = BITS_PER_ROW) -> int:
     UsageError
         More than 2**32.
     """
+    if not is_number(rows) or not is_number(bits_per_row):
+        raise UsageError(f"{rows!r} rows at {bits_per_row!r} bits", where="Bloom", remedy="give numbers")
     blocks = max(1, math.ceil(rows * bits_per_row / _BLOCK_BITS))
     if blocks > _MOST_BLOCKS:
         raise UsageError(f"{rows} rows need more than 2**32 blocks", where="Bloom", remedy="split the table")

@@ -13,14 +13,26 @@ from dataguard.errors import UsageError
 
 __all__ = ["checked_hashes", "checked_offsets", "distinct"]
 
+_PROBED, _FEWEST = 64, 16
+"""Hashes looked at, and the fewest that tell: 16 true ones lack their upper 30 bits once in 10**144."""
 
-def checked_hashes(hashes: NDArray[np.uint64], where: str) -> NDArray[np.uint64]:
+
+def checked_hashes(hashes: NDArray[np.uint64], where: str, *, whole: bool = True) -> NDArray[np.uint64]:
     """Return element hashes as a contiguous array, not copied when they are one.
+
+    Parameters
+    ----------
+    hashes : (n,) uint64
+    where : str
+        Name of the sketch, for the message.
+    whole : bool
+        Whether all 64 bits must be in use, which the first hashes tell. Row numbers or hashes of 32 bits
+        would give numbers that look like an answer: one element instead of a thousand, "not found".
 
     Raises
     ------
     UsageError
-        Not a flat array of uint64.
+        Not a flat array of uint64, or hashes with nothing in their upper bits.
     """
     if not isinstance(hashes, np.ndarray) or hashes.dtype != np.uint64 or hashes.ndim != 1:
         found = f"{hashes.dtype} of shape {hashes.shape}" if isinstance(hashes, np.ndarray) else type(hashes)
@@ -28,6 +40,13 @@ def checked_hashes(hashes: NDArray[np.uint64], where: str) -> NDArray[np.uint64]
             f"element hashes must be a flat uint64 array, not {found}",
             where=where,
             remedy="hash the values first, or convert with .astype('uint64')",
+        )
+    probe = hashes[:_PROBED]
+    if whole and len(probe) >= _FEWEST and not (probe >> np.uint64(34)).any():
+        raise UsageError(
+            "the hashes use their lower bits only",
+            where=where,
+            remedy="hash the values with hash_column or hash_values, which fill all 64 bits",
         )
     return np.ascontiguousarray(hashes)
 
@@ -44,7 +63,8 @@ def checked_offsets(offsets: NDArray[np.int64], elements: int, where: str) -> ND
     if borders.ndim != 1 or len(borders) < 1 or borders.dtype.kind not in "iu":
         raise UsageError("offsets must be a flat array of n + 1 integers", where=where)
     borders = np.ascontiguousarray(borders, np.int64)
-    if borders[0] < 0 or borders[-1] > elements or (np.diff(borders) < 0).any():
+    # Compared, not subtracted: a difference of wild offsets may wrap around to a harmless one.
+    if borders[0] < 0 or borders[-1] > elements or (borders[1:] < borders[:-1]).any():
         raise UsageError(
             f"offsets do not ascend within the {elements} elements", where=where, remedy="give int64 borders"
         )

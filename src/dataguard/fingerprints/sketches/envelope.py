@@ -12,7 +12,8 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from dataguard.errors import DecodeError, SchemeMismatch
+from dataguard.errors import DecodeError, SchemeMismatch, UsageError
+from dataguard.fingerprints.arguments import is_whole
 
 __all__ = [
     "BLOOM",
@@ -86,9 +87,18 @@ def pack(kind: int, version: int, hash_scheme: int, params: bytes, payload: byte
     hash_scheme : int
         0-65535.
     params, payload : bytes
+
+    Raises
+    ------
+    UsageError
+        A hash scheme that two bytes do not hold.
     """
     import xxhash
 
+    if not (is_whole(hash_scheme) and 0 <= hash_scheme <= 0xFFFF):
+        raise UsageError(
+            f"hash scheme {hash_scheme}", where=f"{NAMES.get(kind, kind)} sketch", remedy="use 0 to 65535"
+        )
     body = b"".join(
         (
             _HEAD.pack(MAGIC, kind, version, hash_scheme, len(params)),
@@ -100,6 +110,15 @@ def pack(kind: int, version: int, hash_scheme: int, params: bytes, payload: byte
     return body + _SUM.pack(xxhash.xxh3_64_intdigest(body))
 
 
+def _bytes_of(data: bytes | bytearray | memoryview) -> memoryview:
+    try:
+        return memoryview(data).cast("B")
+    except TypeError as wrong:
+        raise UsageError(
+            f"a sketch is read from bytes, not from a {type(data).__name__}", remedy="give what to_bytes gave"
+        ) from wrong
+
+
 def kind_of(data: bytes | bytearray | memoryview) -> int:
     """Return the kind of sketch that some bytes claim to hold.
 
@@ -108,7 +127,7 @@ def kind_of(data: bytes | bytearray | memoryview) -> int:
     DecodeError
         Not a sketch.
     """
-    view = memoryview(data).cast("B")
+    view = _bytes_of(data)
     if view.nbytes < _LEAST or view[:4] != MAGIC:
         raise DecodeError("this is not a sketch", where=f"{view.nbytes} bytes", remedy="check the input")
     return int(view[4])
@@ -135,7 +154,7 @@ def unpack(data: bytes | bytearray | memoryview, kind: int, version: int) -> Unp
     """
     import xxhash
 
-    view = memoryview(data).cast("B").toreadonly()
+    view = _bytes_of(data).toreadonly()
     found = kind_of(view)
     where = f"{NAMES.get(kind, f'kind {kind}')} sketch"
     _, _, written, scheme, params_length = _HEAD.unpack_from(view)

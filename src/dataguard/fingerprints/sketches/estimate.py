@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dataguard.errors import UsageError
+from dataguard.fingerprints.arguments import is_number
 from dataguard.stats import round_up
 
 __all__ = [
@@ -27,6 +28,11 @@ __all__ = [
 
 CONFIDENCE = 0.998
 """Confidence of an interval unless told otherwise: each side misses with a chance of at most 0.1 %."""
+
+
+_EXACT_WHOLE = 10**9
+"""Largest whole for hypergeometric sums: beyond, differences of log-gammas lose the digits (at 10**12 the limits
+of 50 of 100 come out 4e-5 too narrow, at 10**14 0.01), and the binomial law is the same to six digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +66,7 @@ def miss(confidence: float) -> float:
     UsageError
         The confidence is not strictly between 0 and 1.
     """
-    if not 0 < confidence < 1:
+    if not (is_number(confidence) and 0 < confidence < 1):
         raise UsageError(f"confidence {confidence} is not between 0 and 1", remedy="use 0.95 or 0.998")
     return (1 - confidence) / 2
 
@@ -127,13 +133,19 @@ def hypergeometric_limits(
     """Return exact limits of how many of `whole` elements are marked, `hits` of `drawn` drawn ones being so.
 
     Draws without replacement. The limits collect every count that a one-sided test at alpha/2 does not
-    reject (the analogue of Clopper and Pearson; J. Buonaccorsi, Am. Statistician 41, 1987).
+    reject (the analogue of Clopper and Pearson; J. Buonaccorsi, Am. Statistician 41, 1987). Of more than
+    10**9 elements the wider binomial limits are taken.
 
     Parameters
     ----------
     hits, drawn, whole : int
         0 <= hits <= drawn <= whole.
     """
+    if whole > _EXACT_WHOLE:
+        low_share, high_share = binomial_limits(hits, drawn, confidence)
+        return max(hits, math.floor(low_share * whole)), min(
+            whole - (drawn - hits), math.ceil(high_share * whole)
+        )
     tail = miss(confidence)
     least, most = hits, whole - (drawn - hits)
     low = first(least, most, lambda k: _hypergeometric_upper(hits, drawn, k, whole) > tail)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataguard.errors import DecodeError, UsageError
+from dataguard.fingerprints.arguments import is_whole, same_class
 from dataguard.fingerprints.sketches.elements import checked_hashes, distinct
 from dataguard.fingerprints.sketches.envelope import FRAC, pack, same_scheme, unpack
 from dataguard.fingerprints.sketches.estimate import (
@@ -59,8 +60,8 @@ class Frac:
     hash_scheme: int = 0
 
     def __post_init__(self) -> None:
-        checked_hashes(self.hashes, "Frac")
-        if not 1 <= self.scaled <= _ALL:
+        checked_hashes(self.hashes, "Frac", whole=False)  # the kept ones are small
+        if not (is_whole(self.scaled) and 1 <= self.scaled <= _ALL):
             raise UsageError(f"scaled {self.scaled} is not positive", where="Frac", remedy="use 1 or more")
         if len(self.hashes) and (
             int(self.hashes[-1]) > _most(self.scaled) or not (self.hashes[1:] > self.hashes[:-1]).all()
@@ -79,9 +80,10 @@ class Frac:
         hashes : ndarray of uint64
         scaled : int
         """
-        if not 1 <= scaled <= _ALL:
+        if not (is_whole(scaled) and 1 <= scaled <= _ALL):
             raise UsageError(f"scaled {scaled} is not positive", where="Frac", remedy="use 1 or more")
-        return cls(distinct(_small(checked_hashes(hashes, "Frac"), scaled)), scaled, hash_scheme)
+        flat = checked_hashes(hashes, "Frac", whole=scaled < 1 << 30)  # those kept at such a scale are small
+        return cls(distinct(_small(flat, scaled)), scaled, hash_scheme)
 
     def add(self, hashes: U64) -> Frac:
         """Return this sketch with more elements in it."""
@@ -95,6 +97,7 @@ class Frac:
         SchemeMismatch
             Another scale (see :meth:`downsample`) or hash scheme.
         """
+        same_class(self, other)
         same_scheme(
             "Frac",
             hash_schemes=(self.hash_scheme, other.hash_scheme),
@@ -110,7 +113,7 @@ class Frac:
         UsageError
             A smaller one: what was not kept cannot come back.
         """
-        if scaled < self.scaled:
+        if not is_whole(scaled) or scaled < self.scaled:
             raise UsageError(
                 f"scaled {scaled} is finer than {self.scaled}", where="Frac", remedy="sketch again"
             )
@@ -127,6 +130,7 @@ class Frac:
         SchemeMismatch
             Another hash scheme.
         """
+        same_class(self, other)
         same_scheme("Frac", hash_schemes=(self.hash_scheme, other.hash_scheme))
         scaled = max(self.scaled, other.scaled)
         mine, theirs = self.downsample(scaled).hashes, other.downsample(scaled).hashes
@@ -158,7 +162,7 @@ class Frac:
             return Estimate(0.0, 0.0, 1.0, confidence)
         if elements is None:
             return Estimate(both / kept, *binomial_limits(both, kept, confidence), confidence)
-        if elements < kept:
+        if not is_whole(elements) or elements < kept:
             raise UsageError(
                 f"{elements} distinct elements, but {kept} in the sketch", where="Frac", remedy="count again"
             )

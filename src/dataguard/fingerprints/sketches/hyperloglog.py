@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataguard.errors import DecodeError, UsageError
+from dataguard.fingerprints.arguments import is_whole, same_class
 from dataguard.fingerprints.sketches.elements import checked_hashes
 from dataguard.fingerprints.sketches.envelope import HYPERLOGLOG, pack, same_scheme, unpack
 from dataguard.fingerprints.sketches.estimate import CONFIDENCE, Estimate, miss
@@ -51,9 +52,13 @@ class HyperLogLog:
     hash_scheme: int = 0
 
     def __post_init__(self) -> None:
+        if not isinstance(self.registers, np.ndarray):
+            raise UsageError("registers are no array", where="HyperLogLog", remedy="use HyperLogLog.build")
         size = self.registers.size
         if self.registers.ndim != 1 or size & (size - 1) or not 1 << _LEAST <= size <= 1 << _MOST:
             raise UsageError(f"{size} registers", where="HyperLogLog", remedy="give 2**4 to 2**18")
+        if self.registers.dtype != np.uint8:
+            raise UsageError(f"registers {self.registers.dtype}", where="HyperLogLog", remedy="give uint8")
         if int(self.registers.max()) > 65 - self.precision:
             raise UsageError(
                 "a register above its range", where="HyperLogLog", remedy="use HyperLogLog.build"
@@ -77,7 +82,7 @@ class HyperLogLog:
         precision : int
             4 to 18; the standard error is about 1.04 / 2**(p / 2).
         """
-        if not _LEAST <= precision <= _MOST:
+        if not (is_whole(precision) and _LEAST <= precision <= _MOST):
             raise UsageError(f"precision {precision}", where="HyperLogLog", remedy="use 4 to 18")
         return cls(np.zeros(1 << precision, np.uint8), hash_scheme).add(hashes)
 
@@ -97,6 +102,7 @@ class HyperLogLog:
         SchemeMismatch
             Another precision or hash scheme.
         """
+        same_class(self, other)
         same_scheme(
             "HyperLogLog",
             hash_schemes=(self.hash_scheme, other.hash_scheme),

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dataguard.errors import DecodeError, UsageError
+from dataguard.fingerprints.arguments import elements_of, is_whole, same_class
 from dataguard.fingerprints.sketches.envelope import (
     KMINS_AFFINE32,
     KMINS_LEGACY,
@@ -71,7 +72,7 @@ class KMins:
             raise UsageError(
                 f"values do not fit {kind}", where=f"k-mins {self.scheme}", remedy="check the scheme"
             )
-        if not -(1 << 63) <= self.seed < 1 << 63:
+        if not (is_whole(self.seed) and -(1 << 63) <= self.seed < 1 << 63):
             raise UsageError(f"seed {self.seed} is out of range", where="k-mins", remedy="use 64 bits")
         values = given.astype(kind)
         values.flags.writeable = False
@@ -88,7 +89,7 @@ class KMins:
         hash_scheme: int = SHA1,
     ) -> Self:
         """Return the signature of a set of bytes or text; with the defaults as ``datasketch.MinHash``."""
-        hashes = hash_tokens(elements, hash_scheme)
+        hashes = hash_tokens(elements_of(elements), hash_scheme)
         return cls.of_hashes(hashes, num_perm=num_perm, seed=seed, scheme=scheme, hash_scheme=hash_scheme)
 
     @classmethod
@@ -104,7 +105,7 @@ class KMins:
         """Return the signature of a set of (n,) hashes, see :func:`kmins_sets`."""
         given = np.asarray(hashes)
         row = kmins_sets(
-            given, [0, len(given)], num_perm=num_perm, seed=seed, scheme=scheme, hash_scheme=hash_scheme
+            given, [0, given.size], num_perm=num_perm, seed=seed, scheme=scheme, hash_scheme=hash_scheme
         )
         return cls(row[0], scheme, seed, hash_scheme)
 
@@ -122,6 +123,7 @@ class KMins:
         return hash((self.scheme, self.seed, self.hash_scheme, self.values.tobytes()))
 
     def _like(self, other: KMins) -> None:
+        same_class(self, other)
         same_scheme(
             "k-mins",
             scheme=(self.scheme, other.scheme),

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataguard.errors import UsageError
+from dataguard.fingerprints.arguments import is_number, is_whole, same_class
 from dataguard.fingerprints.sketches.bloom import BITS_PER_ROW, Bloom, blocks_for
 from dataguard.fingerprints.sketches.estimate import Estimate, log10_binomial_tail
 from dataguard.fingerprints.sketches.frac import SCALED, Frac
@@ -23,7 +24,8 @@ __all__ = ["ALPHA", "LeakTest", "Verdict", "bytes_needed"]
 U64 = NDArray[np.uint64]
 
 ALPHA = 1e-6
-"""Chance of "found" when no row is shared: at most this, for each of the two tiers."""
+"""Chance of "found" when no row is shared: at most this, for each of the two tiers; for rows that nobody chose by
+their hashes (see :meth:`LeakTest.decide`)."""
 
 SHARE = 0.01
 """Share of the suspect below which "not-found" may be said."""
@@ -74,6 +76,8 @@ class LeakTest:
     bloom: Bloom
 
     def __post_init__(self) -> None:
+        if not isinstance(self.frac, Frac) or not isinstance(self.bloom, Bloom):
+            raise UsageError("a Frac and a Bloom are needed", where="LeakTest", remedy="use LeakTest.build")
         if self.frac.hash_scheme != self.bloom.hash_scheme:
             raise UsageError(
                 "the tiers were hashed differently", where="LeakTest", remedy="build them together"
@@ -95,6 +99,7 @@ class LeakTest:
 
     def merge(self, other: LeakTest) -> LeakTest:
         """Return the test of both tables' rows; refuses what its tiers refuse."""
+        same_class(self, other)
         return LeakTest(self.frac.merge(other.frac), self.bloom.merge(other.bloom))
 
     def decide(self, hashes: U64, share: float = SHARE, alpha: float = ALPHA) -> Verdict:
@@ -115,9 +120,19 @@ class LeakTest:
         A kept row of the suspect meets a kept one of the table by chance with at most kept * scaled / 2**64.
         With 16 bits a row, 1 % of 10,000 rows (100 of them) or 6 of 100 rows are found at alpha = 1e-6; of 100
         rows a single one is not: 0.13 hits are there by chance.
+
+        Hash and filter are public functions: who has the table, or the filter, can make rows in any number that
+        it takes for its own (one candidate in 800 is; 5,000 such rows take a second). So the chances hold for
+        rows that came about without regard to their hashes, and "found" is a reason to compare rows, not a
+        finding about any suspect whatever. The first tier says "found" of a single shared row, which may be one
+        that many tables have.
         """
-        if not (0 < alpha < 0.5 and 0 < share < 1):
-            raise UsageError(f"share {share} or alpha {alpha} out of range", where="LeakTest")
+        if not (is_number(alpha) and is_number(share) and 0 < alpha < 0.5 and 0 < share < 1):
+            raise UsageError(
+                f"share {share} or alpha {alpha} out of range",
+                where="LeakTest",
+                remedy="use a share between 0 and 1, an alpha between 0 and 0.5",
+            )
         first = self._by_frac(Frac.build(hashes, self.frac.scaled, self.frac.hash_scheme), share, alpha)
         if first.answer != "undecided" and first.rows >= ENOUGH:
             return first
@@ -144,4 +159,7 @@ def _answer(
 
 def bytes_needed(rows: int, bits_per_row: float = BITS_PER_ROW, scaled: int = SCALED) -> tuple[int, int]:
     """Return the bytes of both tiers, (frac, bloom), for a table of so many rows, before it is built."""
-    return 8 * math.ceil(rows / scaled), 32 * blocks_for(rows, bits_per_row)
+    blocks = blocks_for(rows, bits_per_row)
+    if not is_whole(scaled) or scaled < 1:
+        raise UsageError(f"scaled {scaled!r} is not positive", where="LeakTest", remedy="use 1 or more")
+    return 8 * math.ceil(rows / scaled), 32 * blocks

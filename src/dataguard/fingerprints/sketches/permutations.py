@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dataguard.errors import UsageError
+from dataguard.fingerprints.arguments import is_whole
 from dataguard.fingerprints.sketches.tokens import GIVEN, SHA1, hash_lists, starts_compiled
 
 __all__ = [
@@ -74,7 +75,7 @@ def empty_values(scheme: str, num_perm: int) -> Values:
 
 def known_size(num_perm: int) -> None:
     """Refuse a number of permutations outside 1 to :data:`MAX_PERM` with UsageError."""
-    if not 1 <= num_perm <= MAX_PERM:
+    if not (is_whole(num_perm) and 1 <= num_perm <= MAX_PERM):
         raise UsageError(
             f"{num_perm} permutations", where="k-mins", remedy=f"use 1 to {MAX_PERM}, such as 128"
         )
@@ -240,7 +241,10 @@ def kmins_sets(
     """
     a, b = permutations(scheme, num_perm, seed)
     ready = _fitting(hashes, scheme, cut=hash_scheme != GIVEN)
-    ends = np.ascontiguousarray(offsets, np.int64)
+    given = np.asarray(offsets)
+    if given.dtype.kind not in "iu":
+        raise UsageError("offsets are integers", where="k-mins", remedy="give n + 1 offsets for n sets")
+    ends = np.ascontiguousarray(given, np.int64)
     if (
         ends.ndim != 1
         or not len(ends)

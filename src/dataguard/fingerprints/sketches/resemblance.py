@@ -8,7 +8,9 @@ first round in which any element falls into it:
 2. slot ``(z >> 12) mod k``, value ``2**30 + ((z << 30 mod 2**64) >> 34)``;
 3. every slot, value ``3 * 2**30 + ((A[slot] * (z >> 32) mod 2**32) >> 2)``, A odd constants.
 
-A slot that no element reached (the empty set) holds ``2**32 - 1``. The rounds stand in the top two bits, so that the
+A slot that no element reached (the empty set) holds ``2**32 - 1``; a set whose elements share their upper half, such
+as one of a single element, comes to that value in a slot of the third round with a chance of 2**-30, and such a slot
+counts as unequal. The rounds stand in the top two bits, so that the
 slot-wise minimum of sketches of parts is the sketch of the whole, bit for bit. Two sets agree in a slot with a
 chance of their Jaccard coefficient; filling slots mostly with different elements, up to about k of them, makes the
 error smaller than that of k independent minima (measured: 0.75 of it at k elements).
@@ -25,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataguard.errors import DecodeError, UsageError
+from dataguard.fingerprints.arguments import is_whole, same_class
 from dataguard.fingerprints.sketches.envelope import RESEMBLANCE, pack, same_scheme, unpack
 from dataguard.fingerprints.sketches.estimate import CONFIDENCE, Estimate, binomial_limits
 from dataguard.values import mix64
@@ -69,7 +72,7 @@ def check_size(size: int) -> int:
     UsageError
         Not a power of two from 64 to 4096.
     """
-    if not _LEAST <= size <= _MOST or size & (size - 1):
+    if not (is_whole(size) and _LEAST <= size <= _MOST) or size & (size - 1):
         raise UsageError(f"sketch size {size} is not a power of two from {_LEAST} to {_MOST}",
                          remedy=f"{DEFAULT_SIZE} is usual")  # fmt: skip
     return size
@@ -176,7 +179,8 @@ def _checked(hashes: U64, offsets: I64) -> tuple[U64, I64]:
     if ends[0] < 0 or ends[-1] > len(given) or (ends[1:] < ends[:-1]).any():
         raise UsageError(f"offsets must rise from 0 or more to at most {len(given)}", where="offsets")
     probe = given[:_PROBED]
-    if len(probe) >= 16 and not (probe >> np.uint64(34)).any():
+    # Two will do: good hashes are all so small once in 2**60 times. Small ones agree in all slots of round 3.
+    if len(probe) >= 2 and not (probe >> np.uint64(34)).any():
         raise UsageError("the hashes use their lower bits only", where="hashes",
                          remedy="hash the values with hash_column, which fills all 64 bits")  # fmt: skip
     return np.ascontiguousarray(given), ends
@@ -228,9 +232,11 @@ class Resemblance:
     hash_scheme: int = 0
 
     def __post_init__(self) -> None:
-        values = np.array(self.values, np.uint32)
-        if values.ndim != 1:
-            raise UsageError("a sketch is one row of slots", where=f"values {values.shape}")
+        given = np.asarray(self.values)
+        if given.ndim != 1 or given.dtype != np.uint32:
+            # Another type would be converted without a word, a float cut and a negative number wrapped.
+            raise UsageError("a sketch is one row of uint32", where=f"values {given.dtype} {given.shape}")
+        values = given.copy()
         check_size(len(values))
         values.flags.writeable = False
         object.__setattr__(self, "values", values)
@@ -238,7 +244,7 @@ class Resemblance:
     @classmethod
     def of(cls, hashes: U64, size: int = DEFAULT_SIZE, hash_scheme: int = 0) -> Resemblance:
         """Return the sketch of one set of (m,) uint64 hashes; raises as :func:`sketch_sets`."""
-        ends = np.array([0, len(hashes)], np.int64)
+        ends = np.array([0, np.size(hashes)], np.int64)
         return cls(sketch_sets(hashes, ends, size)[0], hash_scheme)
 
     def __eq__(self, other: object) -> bool:
@@ -257,7 +263,7 @@ class Resemblance:
     @property
     def is_empty(self) -> bool:
         """Whether the set has no element."""
-        return bool(self.values[0] == EMPTY)
+        return bool((self.values == EMPTY).all())
 
     def merge(self, other: Resemblance) -> Resemblance:
         """Return the sketch of the union.
@@ -274,7 +280,8 @@ class Resemblance:
         """Return the Jaccard coefficient of the two sets; 0 where both are empty.
 
         The limits are those of a binomial share (Clopper and Pearson 1934). Slots of small sets are filled without
-        replacement, which makes their law narrower than the binomial, never wider (measured, see the module).
+        replacement, which makes their law narrower than the binomial; the sets of a few elements come up to it
+        (measured: root mean square 0.74 to 1.00 of it over 1 to 1,000 elements and 64 to 1,024 slots).
 
         Raises
         ------
@@ -287,6 +294,7 @@ class Resemblance:
         return Estimate(equal / self.size, low, high, confidence)
 
     def _check(self, other: Resemblance) -> None:
+        same_class(self, other)
         same_scheme("resemblance sketch", size=(self.size, other.size),
                     hash_scheme=(self.hash_scheme, other.hash_scheme))  # fmt: skip
 
@@ -310,7 +318,4 @@ class Resemblance:
         if held.params or rest or not _LEAST <= count <= _MOST or count & (count - 1):
             raise DecodeError(f"{count} slots", where="resemblance sketch", remedy="sketch the data again")
         values = np.frombuffer(held.payload, "<u4").astype(np.uint32)
-        if 0 < int((values == EMPTY).sum()) < count:
-            raise DecodeError("filled and empty slots side by side", where="resemblance sketch",
-                              remedy="sketch the data again")  # fmt: skip
         return cls(values, held.hash_scheme)

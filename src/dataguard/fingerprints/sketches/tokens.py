@@ -155,18 +155,27 @@ def hash_lists(column: Any, scheme: int) -> tuple[U64, I64]:
     ------
     UsageError
         Not a column of lists, a null element, or elements that do not fit the scheme.
+    DecodeError
+        Lists or strings that point outside of what they are made of.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
     if isinstance(column, pa.ChunkedArray):
-        column = column.combine_chunks()
+        try:
+            column = column.combine_chunks()
+        except pa.ArrowInvalid as wrong:
+            raise UsageError(
+                f"the chunks do not fit together ({str(wrong).splitlines()[0]})",
+                remedy="cast to large lists of large strings, or give chunk by chunk",
+            ) from wrong
     kind = getattr(column, "type", None)
     if kind is None or not (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
         raise UsageError(
             f"an Arrow column of lists is needed, not {kind or type(column).__name__}",
             remedy="split the texts first",
         )
+    _check_borders(column)
     lengths = pc.list_value_length(column).fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
     values = column.flatten()
     if values.null_count:
@@ -180,6 +189,23 @@ def hash_lists(column: Any, scheme: int) -> tuple[U64, I64]:
             remedy="give strings, or hashes as uint64 with scheme 0",
         )
     return _hash_strings(values, scheme), _ends(lengths)
+
+
+def _check_borders(column: Any) -> None:
+    """Refuse lists that leave their elements: Arrow follows their offsets without a look."""
+    import pyarrow as pa
+
+    try:
+        column.validate()
+    except pa.ArrowInvalid as wrong:
+        raise DecodeError(
+            f"damaged ({str(wrong).splitlines()[0]})", where="list column", remedy="write the column again"
+        ) from wrong
+    ends = column.offsets.to_numpy()
+    if len(column) and (ends[0] < 0 or ends[-1] > len(column.values) or np.any(ends[1:] < ends[:-1])):
+        raise DecodeError(
+            "offsets lead out of the lists", where="list column", remedy="write the column again"
+        )
 
 
 def _is_text(kind: Any) -> bool:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataguard.errors import DecodeError, UsageError
+from dataguard.fingerprints.arguments import is_whole, same_class
 from dataguard.fingerprints.sketches.elements import checked_hashes, checked_offsets
 from dataguard.fingerprints.sketches.envelope import WEIGHTED, pack, same_scheme, unpack
 from dataguard.fingerprints.sketches.estimate import CONFIDENCE, Estimate, binomial_limits
@@ -61,9 +62,15 @@ class Weighted:
     hash_scheme: int = 0
 
     def __post_init__(self) -> None:
+        if not isinstance(self.elements, np.ndarray) or not isinstance(self.points, np.ndarray):
+            raise UsageError(
+                "elements and points are no arrays", where="Weighted", remedy="use Weighted.build"
+            )
         size = self.elements.size
         if self.elements.shape != (size,) or self.points.shape != (size,):
             raise UsageError("elements and points differ in shape", where="Weighted")
+        if self.elements.dtype != np.uint64 or self.points.dtype != np.float64:
+            raise UsageError("elements are uint64, points float64", where="Weighted", remedy="use build")
         _check_size(size)
         self.elements.flags.writeable = False
         self.points.flags.writeable = False
@@ -76,7 +83,7 @@ class Weighted:
     @classmethod
     def build(cls, hashes: U64, weights: F64, size: int = SIZE, hash_scheme: int = 0) -> Weighted:
         """Return the sketch of one set; see :func:`sketch_weighted`."""
-        elements, points = sketch_weighted(hashes, weights, np.array([0, len(hashes)], np.int64), size)
+        elements, points = sketch_weighted(hashes, weights, np.array([0, np.size(hashes)], np.int64), size)
         return cls(elements[0], points[0], hash_scheme)
 
     def merge(self, other: Weighted) -> Weighted:
@@ -91,6 +98,7 @@ class Weighted:
         SchemeMismatch
             Another size or hash scheme.
         """
+        same_class(self, other)
         same_scheme(
             "Weighted",
             hash_schemes=(self.hash_scheme, other.hash_scheme),
@@ -116,6 +124,7 @@ class Weighted:
         SchemeMismatch
             Another size or hash scheme.
         """
+        same_class(self, other)
         same_scheme(
             "Weighted",
             hash_schemes=(self.hash_scheme, other.hash_scheme),
@@ -188,8 +197,14 @@ def sketch_weighted(hashes: U64, weights: F64, offsets: I64, size: int = SIZE) -
     """
     from dataguard.fingerprints.sketches.counting._kernels import weighted_sets
 
-    flat = checked_hashes(hashes, "Weighted")
-    strengths = np.ascontiguousarray(weights, np.float64)
+    # Hashes that follow a rule are mixed again: nothing is wrong with small ones.
+    flat = checked_hashes(hashes, "Weighted", whole=False)
+    try:
+        strengths = np.ascontiguousarray(weights, np.float64)
+    except (TypeError, ValueError) as wrong:
+        raise UsageError(
+            "weights are no numbers", where="Weighted", remedy="give one number a hash"
+        ) from wrong
     if strengths.shape != flat.shape:
         raise UsageError(f"{len(flat)} hashes, {strengths.size} weights", where="Weighted")
     if not ((strengths == 0) | ((strengths >= _LIGHT) & (strengths <= _HEAVY))).all():
@@ -207,5 +222,5 @@ def sketch_weighted(hashes: U64, weights: F64, offsets: I64, size: int = SIZE) -
 
 
 def _check_size(size: int) -> None:
-    if size & (size - 1) or not _LEAST <= size <= _MOST:
+    if not (is_whole(size) and _LEAST <= size <= _MOST) or size & (size - 1):
         raise UsageError(f"size {size}", where="Weighted", remedy="use a power of two from 16 to 4096")

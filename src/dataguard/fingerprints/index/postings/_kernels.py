@@ -43,6 +43,9 @@ _LANES = np.uint64(8)
 _SMALL = np.uint64(24)
 """Entries of a bucket up to which shifting them one by one is the fastest way to sort."""
 
+_PATIENCE = 8
+"""Steps a place of a table of keys before these are taken for made to collide, and sorted. Chance takes one or less."""
+
 _AHEAD = 8
 """Hashes between the fetch of a line and its use."""
 
@@ -235,6 +238,18 @@ def restore_sets(starts: U32, words: U64, bits: int, ends: I64, hashes: U64) -> 
 
 
 @kernel
+def _distinct_sorted(hashes: U64, most: np.uint64, keys: U64, at: np.uint64) -> np.uint64:
+    """Write the keys of hashes up to `most`, each once, from `at` on: n log n whatever they are."""
+    ordered = hashes.copy()
+    _sort_words(ordered)
+    for i in range(len(ordered)):
+        if ordered[i] <= most and (i == 0 or ordered[i - 1] != ordered[i]):
+            keys[at] = _mixed(ordered[i])
+            at += _1
+    return at
+
+
+@kernel
 def distinct_keys(hashes: U64, offsets: I64, most: np.uint64, table: U64, keys: U64, ends: I64) -> None:
     """Write the keys of each query's hashes up to `most`, each once, end to end.
 
@@ -254,7 +269,8 @@ def distinct_keys(hashes: U64, offsets: I64, most: np.uint64, table: U64, keys: 
             size = 1
             while size < 2 * (high - low):
                 size *= 2
-            mask, seen_zero = np.uint64(size - 1), False
+            mask, seen_zero, begin = np.uint64(size - 1), False, at
+            left = _PATIENCE * size
             table[:size] = _0
             for i in range(low, high):
                 if hashes[i] > most:
@@ -263,12 +279,17 @@ def distinct_keys(hashes: U64, offsets: I64, most: np.uint64, table: U64, keys: 
                 place = (key * _STEP >> _32) & mask
                 while table[place] != _0 and table[place] != key:
                     place = (place + _1) & mask
+                    left -= 1
+                if left < 0:
+                    break
                 if table[place] == key and (key != _0 or seen_zero):
                     continue
                 seen_zero |= key == _0
                 table[place] = key
                 keys[at] = key
                 at += _1
+            if left < 0:
+                at = _distinct_sorted(hashes[low:high], most, keys, begin)
         ends[query + 1] = np.int64(at)
 
 

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataguard.budget import Watch
-from dataguard.errors import DecodeError, UsageError
+from dataguard.errors import DecodeError, SchemeMismatch, UsageError
+from dataguard.fingerprints.arguments import is_number
 from dataguard.fingerprints.index.container import Head, PartShape, Reader, Writer, digest_of, file_size
 
 __all__ = ["POSTING_NEEDS", "PostingMaker", "PostingSegment", "Sets", "as_sets", "disk_for"]
@@ -64,8 +65,14 @@ def as_sets(hashes: NDArray[Any], offsets: NDArray[Any]) -> Sets:
     UsageError
         Not uint64 hashes of one dimension, or offsets that do not ascend from 0 to their end.
     """
-    if hashes.ndim != 1 or hashes.dtype != np.uint64:
-        raise UsageError(f"hashes of type {hashes.dtype} and shape {hashes.shape}", remedy="give (m,) uint64")
+    if not isinstance(hashes, np.ndarray) or hashes.ndim != 1 or hashes.dtype != np.uint64:
+        found = (
+            f"of type {hashes.dtype} and shape {hashes.shape}"
+            if isinstance(hashes, np.ndarray)
+            else f"in a {type(hashes).__name__}"
+        )
+        raise UsageError(f"hashes {found}", remedy="give (m,) uint64, as hash_column makes them")
+    offsets = np.asarray(offsets)
     if offsets.ndim != 1 or len(offsets) == 0 or offsets.dtype.kind not in "iu":
         raise UsageError(
             f"offsets of type {offsets.dtype} and shape {offsets.shape}", remedy="give (n + 1,) int64"
@@ -223,6 +230,8 @@ class PostingMaker:
     kind = "postings"
 
     def __init__(self, scale: int, scheme: int, memory: int) -> None:
+        if not is_number(memory):
+            raise UsageError(f"a memory of {memory!r} is no number", remedy="give bytes, such as 1 << 30")
         self.scale, self.scheme, self._memory = scale, scheme, memory
         self.most = np.uint64(_EVERY // scale)
 
@@ -297,11 +306,8 @@ class PostingMaker:
         source = digest_of(
             a for p in pieces for a in (p.hashes, p.offsets, _ids_of(p), np.array([self.scale]))
         )
-        if path.exists():
-            reader = Reader(path, KIND)
-            if reader.head.source == source and reader.head.scheme == self.scheme:
-                reader.map(_head_shapes(reader))
-                return reader.sum
+        if (known := self._finished(path, source)) is not None:
+            return known
         made = self.make(pieces, watch)
         numbered, postings = made.is_numbered, len(made.words) - _PAD
         base = pieces[0].base if numbered else 0
@@ -318,6 +324,16 @@ class PostingMaker:
             return writer.finish()
         finally:
             writer.close()
+
+    def _finished(self, path: Path, source: int) -> str | None:
+        try:
+            reader = Reader(path, KIND)
+            if (reader.head.source, reader.head.scheme) != (source, self.scheme):
+                return None
+            reader.map(_head_shapes(reader))
+        except (DecodeError, SchemeMismatch):  # none, or none of ours: it is replaced
+            return None
+        return reader.sum
 
     def open(self, path: Path, check: str) -> PostingSegment:
         """Map a segment; DecodeError where it is damaged, or not of the index it is named by."""
