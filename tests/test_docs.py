@@ -33,6 +33,7 @@ def test_examples_run(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[s
         "investigator": "trace: corresponds ['cedar']",
         "counsel": "trusted\nafter an edit: not trusted",
         "datasketch_users": "answers equal: True",
+        "search": "leak: found",
     }
     assert expected[name] in shown
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 import tracemalloc
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xxhash
 
 from dataguard.canonical import parse_json
 from dataguard.errors import DecodeError, UsageError
@@ -246,3 +248,37 @@ def test_hashes_made_to_collide_cost_no_square() -> None:
     assert time.process_time() - started < 0.6
     assert found.query_sizes.tolist() == [80_000]
     assert found.shared.tolist() == [100]
+
+
+def test_the_folder_of_the_formats_page(tmp_path: Path) -> None:
+    """The vector of section 17 of docs/formats.md, and that the page says so."""
+    sig = np.arange(64, dtype=np.uint32).reshape(4, 16)
+    LshIndex.build(sig, bands=(2, 8), threshold=0.5, path=tmp_path / "i").close()
+    data = (tmp_path / "i" / "segment-000001.dgx").read_bytes()
+    manifest = json.loads((tmp_path / "i" / "index.json").read_bytes())
+    sums = [xxhash.xxh3_64_hexdigest(data), manifest["segments"][0][1], manifest["check"]]
+    assert len(data) == 1472
+    assert sums == ["2eef63230b7d2771", "e3c4ef2795054e99", "023da862b7e08b44"]
+    page = (Path(__file__).resolve().parents[1] / "docs" / "formats.md").read_text()
+    assert all(total in page for total in sums)
+
+
+@pytest.mark.parametrize("copies", [1, 2, 40])
+def test_repeats_shrink_the_directory_where_it_is(copies: int) -> None:
+    """Sets with repeats make the segment that distinct ones make, in the memory stated."""
+    rng = np.random.default_rng(copies)
+    once = rng.integers(0, 1 << 64, (512, 128), dtype=np.uint64)
+    plain = ContainmentIndex.build(once.ravel(), np.arange(513) * 128).segments[0]
+    many = rng.permuted(np.concatenate([once] * copies + [once[:, :1]], axis=1), axis=1)
+    ContainmentIndex.build(np.zeros(9, np.uint64), np.array([0, 9]))
+    ContainmentIndex.build(
+        many[:2].ravel(), np.arange(3) * many.shape[1]
+    )  # compiled before memory is counted
+    tracemalloc.start()
+    made = ContainmentIndex.build(many.ravel(), np.arange(513) * many.shape[1]).segments[0]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 24 * many.size + (1 << 18)
+    assert made.bits == plain.bits
+    for name in ("starts", "words", "sizes"):
+        assert (getattr(made, name) == getattr(plain, name)).all()

@@ -345,6 +345,14 @@ def test_indexes_that_do_not_tell_enough_are_refused() -> None:
         from_datasketch_lsh(plain, scheme="legacy")
 
 
+def test_bands_with_values_that_no_signature_has_are_refused() -> None:
+    index = datasketch.MinHashLSH(0.5, num_perm=16)
+    wide = datasketch.MinHash(16, scheme="legacy", hashvalues=np.full(16, 2**40, np.uint64))
+    index.insert("key", wide)
+    with pytest.raises(UsageError, match="beyond 32 bits"):
+        from_datasketch_lsh(index)
+
+
 def test_pickled_keys_are_undone_by_the_caller_only() -> None:
     old = datasketch.MinHashLSH(0.6, prepickle=True)
     made = MinHash.bulk(collection("affine32", 20))

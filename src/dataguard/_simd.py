@@ -20,7 +20,6 @@ __all__ = [
     "any_below",
     "block_has",
     "block_set",
-    "fill_gaps",
     "load_u32x16",
     "load_word",
     "lower_words",
@@ -448,17 +447,3 @@ def lower_words(typingctx: Any, source: Any, at: Any, target: Any, to: Any) -> A
         return builder.bitcast(is_word, word)
 
     return types.uint64(source, types.int64, target, types.int64), codegen
-
-
-@_intrinsic
-def fill_gaps(typingctx: Any, array: Any, at: Any, bits: Any, value: Any) -> Any:
-    """Write `value` over those of 8 elements of a uint64 array from index `at` on whose bit of a uint8 is 0."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        pointer = _address(context, builder, signature.args[0], args[0], args[1], _U64X8)
-        kept = builder.bitcast(args[2], ir.VectorType(ir.IntType(1), 8))
-        lanes = builder.select(kept, builder.load(pointer, align=8), _spread(builder, args[3], _U64X8))
-        builder.store(lanes, pointer, align=8)
-        return context.get_dummy_value()
-
-    return types.void(array, types.int64, types.uint8, types.uint64), codegen

@@ -6,7 +6,7 @@ A tour. Everything starts from 64-bit hashes of values, rows or pieces of text, 
 >>> import pyarrow as pa
 >>> from dataguard.fingerprints import (
 ...     Bloom, ContainmentIndex, HyperLogLog, LeakTest, LshIndex, MinHash, MinHashLSH, Resemblance,
-...     hash_column, hash_rows, sketch_texts,
+...     hash_column, hash_meanings, hash_rows, sketch_texts,
 ... )
 >>> plane = pa.array([f"N{i}" for i in range(3000)])
 >>> hashes = hash_column(plane)
@@ -14,13 +14,14 @@ A tour. Everything starts from 64-bit hashes of values, rows or pieces of text, 
 **How alike are two sets?** Estimates come with limits, sketches of parts merge to the sketch of the whole,
 and become bytes and come back:
 
->>> half, whole = Resemblance.of(hashes[:1500]), Resemblance.of(hashes)
->>> half.jaccard(whole)
-Estimate(value=0.5, low=0.3610304087432675, high=0.6389695912567325, confidence=0.998)
->>> half.merge(Resemblance.of(hashes[1500:])) == whole == Resemblance.from_bytes(whole.to_bytes())
+>>> half, whole = Resemblance.of(hashes[:1500], size=1024), Resemblance.of(hashes, size=1024)
+>>> alike = half.jaccard(whole)
+>>> round(alike.value, 2), round(alike.low, 2), round(alike.high, 2), alike.confidence
+(0.48, 0.43, 0.53, 0.998)
+>>> half.merge(Resemblance.of(hashes[1500:], size=1024)) == whole == Resemblance.from_bytes(whole.to_bytes())
 True
->>> round(HyperLogLog.build(hashes).cardinality().value)
-3000
+>>> round(HyperLogLog.build(hashes).cardinality().value, -2)
+3000.0
 
 **Near-duplicates among many texts**: 5-word shingles, one row of the matrix per text; the index finds rows.
 With ``path=`` it is a folder, which ``LshIndex.open`` maps; ids are row numbers unless you give your own:
@@ -52,6 +53,14 @@ meet if they have the same columns, in one order, with values of the same types 
 ('found', 'not-found')
 >>> bool(Bloom.build(hashes).contains(hashes).all())
 True
+
+A table that has been through a CSV file or pandas has other types; hashes of meanings do not see that:
+
+>>> def rows_by_meaning(table):
+...     return hash_rows([pa.array(hash_meanings(column)) for column in table.columns])
+>>> typed, written = pa.table({"price": [1000, 25]}), pa.table({"price": ["1,000.0", "25.00"]})
+>>> (rows_by_meaning(typed) == rows_by_meaning(written)).tolist()
+[True, True]
 
 **Coming from datasketch**: `MinHash` and `MinHashLSH` are called as there, with the same values bit for bit;
 `to_datasketch`, `from_datasketch_lsh` and their like carry what you have over, and back:
@@ -91,7 +100,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __all__ = [
-    "NULL_HASH",
     "Bands",
     "Bloom",
     "BloomBuilder",
@@ -123,6 +131,7 @@ __all__ = [
     "from_datasketch_lsh",
     "hash_bytes",
     "hash_column",
+    "hash_meanings",
     "hash_rows",
     "hash_values",
     "kmins_lists",
@@ -139,7 +148,6 @@ __all__ = [
 ]
 
 _HOMES = {
-    "NULL_HASH": "hashing.schemes",
     "Bands": "index.bands",
     "Bloom": "sketches.bloom",
     "BloomBuilder": "sketches.bloom",
@@ -171,6 +179,7 @@ _HOMES = {
     "from_datasketch_lsh": "interop",
     "hash_bytes": "hashing.schemes",
     "hash_column": "hashing.columns",
+    "hash_meanings": "hashing.meanings",
     "hash_rows": "hashing.rows",
     "hash_values": "hashing.columns",
     "kmins_lists": "sketches.permutations",
@@ -189,8 +198,9 @@ _HOMES = {
 if TYPE_CHECKING:
     from dataguard.fingerprints.hashing.columns import hash_column, hash_values
     from dataguard.fingerprints.hashing.files import FileDigest, digest_file
+    from dataguard.fingerprints.hashing.meanings import hash_meanings
     from dataguard.fingerprints.hashing.rows import hash_rows
-    from dataguard.fingerprints.hashing.schemes import NULL_HASH, HashScheme, hash_bytes
+    from dataguard.fingerprints.hashing.schemes import HashScheme, hash_bytes
     from dataguard.fingerprints.index.bands import Bands, bands_within, choose_bands
     from dataguard.fingerprints.index.containment import ContainmentIndex, Overlaps
     from dataguard.fingerprints.index.lsh import LshIndex, Matches, Needs

@@ -330,6 +330,9 @@ def from_datasketch_lsh(
                 where="datasketch index",
                 remedy="check the scheme",
             )
-        values: Values = np.frombuffer(bands, stored).astype(kept)
+        held = np.frombuffer(bands, stored)
+        if int(held.max()) > np.iinfo(kept).max:
+            raise MinHashError("values beyond 32 bits", where="datasketch index", remedy="check the scheme")
+        values: Values = held.astype(kept)
         made.fill([(decode(key) if decode is not None else key, values)], scheme, seed)
     return made

@@ -113,7 +113,13 @@ class MinHash:
         kind = scheme_type(scheme)
         known_seed(scheme, seed)
         # Not `int`, which would read a text as a number.
-        function = hashfunc if callable(hashfunc) else _itself if hashfunc == "given" else None
+        function = (
+            hashfunc
+            if callable(hashfunc)
+            else _itself
+            if isinstance(hashfunc, str) and hashfunc == "given"
+            else None
+        )
         self._settings = _Settings(scheme, seed, hash_scheme_of(hashfunc, scheme), function)
         self._pending: list[Any] | None = None
         if hashvalues is not None:
@@ -399,7 +405,12 @@ def _read_only(values: Values) -> Values:
 
 def _fit(given: ArrayLike, kind: np.dtype[Any], scheme: str) -> Values:
     # An explicit type: numpy would read a list with values above 2**63 as floats, and round.
-    values = np.asarray(given, None if isinstance(given, np.ndarray) else np.uint64)
+    try:
+        values = np.asarray(given, None if isinstance(given, np.ndarray) else np.uint64)
+    except (TypeError, ValueError, OverflowError) as wrong:
+        raise MinHashError(
+            "values are one row of unsigned integers", remedy="give an array of them"
+        ) from wrong
     if values.ndim != 1 or values.dtype.kind not in "ui" or not len(values):
         raise MinHashError("values are one row of unsigned integers", remedy="give an array of them")
     if int(values.min()) < 0 or int(values.max()) > np.iinfo(kind).max:

@@ -99,6 +99,10 @@ def signature_of(minhash: Signature | KMins | Resemblance) -> tuple[str, int, Va
     return scheme, minhash.seed, values if values.dtype == kind else values.astype(kind)
 
 
+def _is_pair(given: object) -> bool:
+    return isinstance(given, (tuple, list)) and len(given) == 2 and all(map(is_number, given))
+
+
 class MinHashLSH:
     """Keys of sets whose signatures share a band with the one asked for.
 
@@ -157,6 +161,11 @@ class MinHashLSH:
             raise MinHashError(
                 f"num_perm {num_perm!r} is no number", where="MinHashLSH", remedy="use 128, say"
             )
+        for pair, what in ((weights, "weights"), (params, "params")):
+            if pair is not None and not _is_pair(pair):
+                raise MinHashError(
+                    f"{what} {pair!r} are no pair", where="MinHashLSH", remedy="give two numbers"
+                )
         self.h = num_perm
         chosen = bands_and_rows(threshold, num_perm, (weights[0], weights[1]))
         self.b, self.r = chosen if params is None else params

@@ -47,7 +47,7 @@ class MinHashMismatch(SchemeMismatch, ValueError):  # noqa: N818 - as the class 
 
 def scheme_type(scheme: str) -> np.dtype[Any]:
     """Return the type of the values of a scheme: uint32, or uint64 for ``affine64``."""
-    if scheme not in ALL_SCHEMES:
+    if not isinstance(scheme, str) or scheme not in ALL_SCHEMES:
         raise MinHashError(f"unknown scheme {scheme!r}", remedy=f"use one of {', '.join(ALL_SCHEMES)}")
     return np.dtype(np.uint64 if scheme == "affine64" else np.uint32)
 

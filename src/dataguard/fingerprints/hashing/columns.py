@@ -66,9 +66,9 @@ class Cells:
     valid: tuple[U8, int] | None = None
 
     def in_place(self) -> U64 | None:
-        """Return all values, if they are words of eight bytes that can be read where they are."""
+        """Return all values, missing ones too, if they are words of eight bytes that can be read where they are."""
         numbers = self.numbers
-        if numbers is None or self.valid is not None or numbers.dtype.kind == "f":
+        if numbers is None or numbers.dtype.kind == "f":
             return None
         return numbers.view(np.uint64) if numbers.itemsize == 8 and numbers.flags.aligned else None
 
@@ -101,10 +101,12 @@ class Cells:
         if words is not None or numbers is None:
             self._hash_words(_read_only(words[first:last]), out)  # type: ignore[index]
             return
-        for at in range(first, last, _TILE):  # widened, and hashed where they stand while the cache has them
+        # Not widened where the hashes go: in a loop that reads what it writes the compiler uses no lanes.
+        room = np.empty(min(_TILE, last - first), np.uint64)
+        for at in range(first, last, _TILE):
             part = out[at - first : min(at + _TILE, last) - first]
-            _widen(numbers[at : at + len(part)], part)
-            self._hash_words(_read_only(part), part)
+            _widen(numbers[at : at + len(part)], room[: len(part)])
+            self._hash_words(_read_only(room[: len(part)]), part)
 
     def _hash_words(self, words: U64, out: U64) -> None:
         if _is_small(self.scheme, len(words), 0):
@@ -162,7 +164,7 @@ class Column:
         """Return what `fill` would write with `plain`: where it is stored, or in `room`; read-only."""
         i = bisect_right(self.starts, first) - 1
         start, cells = self.starts[i], self.stretches[i]
-        words = cells.in_place() if last <= start + cells.size else None
+        words = cells.in_place() if last <= start + cells.size and cells.valid is None else None
         if words is not None:
             return _read_only(words[first - start : last - start])
         out = room[: last - first]
@@ -173,12 +175,13 @@ class Column:
 def hash_column(
     values: pa.Array | pa.ChunkedArray, scheme: HashScheme | int | str = HashScheme.DGMUM_1
 ) -> U64:
-    """Return the hash of every value of an Arrow column.
+    """Return the hash of every value of an Arrow column; those of a list or numpy array: :func:`hash_values`.
 
     Parameters
     ----------
     values : pyarrow.Array or ChunkedArray
         Strings, binary, numbers, decimals, booleans, dates, times, or a dictionary of these; whole or sliced.
+        Or a column of pandas or polars. Values of unlike types do not meet, see the module and `hash_rows`.
     scheme : HashScheme, int or str
         ``"dgmum-1"`` (fastest) or ``"xxh3-64"`` (the same in every language).
 

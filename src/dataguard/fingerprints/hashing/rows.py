@@ -27,8 +27,8 @@ Pair = tuple[int, int]
 U64 = NDArray[np.uint64]
 
 _TILE = 1 << 16
-"""Rows of a tile: three or four columns of words, 2 MiB. A quarter of it costs a quarter more time in calls, twice as
-much saves 3 % here, where the cache is large (measured)."""
+"""Rows of a tile: three or four columns of words, 2 MiB. A quarter of it takes 16 to 26 % more time, in calls;
+twice as much saves 3 to 5 % here, where the cache is large (measured)."""
 
 _SMALL = 20_000
 
@@ -39,9 +39,15 @@ def hash_rows(
 ) -> U64:
     """Return the hash of every row.
 
+    Two tables meet only if their columns stand in one order and hold the same types: integers of any width and
+    booleans meet, but 1 and 1.0, a number and its text, a date and its text, and times of different units do
+    not. Bring the suspect into shape first, ``suspect.select(mine.column_names).cast(mine.schema)``, or hash both
+    tables by meaning: ``hash_rows([pa.array(hash_meanings(c)) for c in table.columns])``.
+
     Parameters
     ----------
     table : pyarrow.Table, RecordBatch, or a sequence of columns of one length
+        Or a frame of pandas or polars, without its index. pandas keeps integers with gaps as reals.
     scheme : HashScheme, int or str
         ``"dgmum-1"`` or ``"xxh3-64"``.
 

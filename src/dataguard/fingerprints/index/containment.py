@@ -124,7 +124,16 @@ def _limits(hits: I64, sizes: I64, scale: int, confidence: float) -> tuple[F64, 
 class ContainmentIndex:
     """Sets searchable by what they share; made by `build` or `open`, a context manager when it writes to a folder.
 
-    The rules of ``lsh.LshIndex`` about writers, readers and threads hold here too.
+    The rules of ``lsh.LshIndex`` about numbers, writers, readers and threads hold here too.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> hashes = np.random.default_rng(1).integers(0, 2**64, 3000, np.uint64)
+    >>> index = ContainmentIndex.build(hashes, np.array([0, 1000, 2000, 3000]))
+    >>> found = index.query(hashes[950:1000], np.array([0, 50]), threshold=0.9, direction="query")
+    >>> found.ids.tolist(), found.query_shares.tolist(), found.set_shares.tolist()
+    ([0], [1.0], [0.05])
     """
 
     def __init__(self, store: Store[Sets, PostingSegment], maker: PostingMaker) -> None:

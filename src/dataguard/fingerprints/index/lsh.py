@@ -51,8 +51,21 @@ _ROOM = 1 << 20
 class LshIndex:
     """Signatures searchable by similarity; made by `build` or `open`, a context manager when it writes to a folder.
 
-    One writer at a time; any number of processes may read a folder meanwhile, each seeing the index as of its
+    Items have numbers, not names: keep a list of names, and look an id up in it. One writer at a time; any number of
+    processes may read a folder meanwhile, each seeing the index as of its
     opening. Queries may run in several threads; changes may not run beside anything.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dataguard.fingerprints.sketches.resemblance import sketch_sets
+    >>> hashes = np.random.default_rng(1).integers(0, 2**64, 3000, np.uint64)
+    >>> signatures = sketch_sets(hashes, np.array([0, 1000, 2000, 3000]))
+    >>> index = LshIndex.build(signatures, threshold=0.5)
+    >>> query = sketch_sets(hashes[1100:2000], np.array([0, 900]))
+    >>> found = index.query(query)
+    >>> found.ids.tolist(), bool(found.estimates[0] > 0.8)
+    ([1], True)
     """
 
     def __init__(self, store: Store[Piece, Segment], maker: BandMaker) -> None:

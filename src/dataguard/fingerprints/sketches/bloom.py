@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from dataguard.errors import DecodeError, UsageError
 from dataguard.fingerprints.arguments import is_number, same_class
-from dataguard.fingerprints.sketches.elements import checked_hashes, distinct
+from dataguard.fingerprints.sketches.elements import checked_hashes, distinct, frozen
 from dataguard.fingerprints.sketches.envelope import BLOOM, pack, same_scheme, unpack
 from dataguard.fingerprints.sketches.estimate import (
     CONFIDENCE,
@@ -96,7 +96,10 @@ class Bloom:
         shape, kind = self.words.shape, self.words.dtype
         if len(shape) != 2 or shape[1] != 8 or not 1 <= shape[0] <= _MOST_BLOCKS or kind != np.uint32:
             raise UsageError(f"words {kind} {shape}", where="Bloom", remedy="give (blocks, 8) of uint32")
-        self.words.flags.writeable = False
+        object.__setattr__(self, "words", frozen(self.words))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self).from_bytes, (self.to_bytes(),)
 
     # --- making ---------------------------------------------------------------------------------
 

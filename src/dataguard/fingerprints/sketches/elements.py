@@ -6,12 +6,14 @@ would be wrong without a sign of it.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from dataguard.errors import UsageError
 
-__all__ = ["checked_hashes", "checked_offsets", "distinct"]
+__all__ = ["checked_hashes", "checked_offsets", "distinct", "frozen"]
 
 _PROBED, _FEWEST = 64, 16
 """Hashes looked at, and the fewest that tell: 16 true ones lack their upper 30 bits once in 10**144."""
@@ -83,3 +85,12 @@ def distinct(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
     first[0] = True
     np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
     return ordered if first.all() else ordered[first]
+
+
+def frozen(array: NDArray[Any]) -> NDArray[Any]:
+    """Return a copy that nobody can write to, also not by way of the array it was cut from."""
+    if not array.flags.writeable and array.base is None and array.flags.c_contiguous:
+        return array
+    copy = np.array(array, order="C")
+    copy.flags.writeable = False
+    return copy

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from dataguard.errors import DecodeError, UsageError
 from dataguard.fingerprints.arguments import is_whole, same_class
-from dataguard.fingerprints.sketches.elements import checked_hashes, distinct
+from dataguard.fingerprints.sketches.elements import checked_hashes, distinct, frozen
 from dataguard.fingerprints.sketches.envelope import FRAC, pack, same_scheme, unpack
 from dataguard.fingerprints.sketches.estimate import (
     CONFIDENCE,
@@ -67,7 +67,10 @@ class Frac:
             int(self.hashes[-1]) > _most(self.scaled) or not (self.hashes[1:] > self.hashes[:-1]).all()
         ):
             raise UsageError("hashes are not ascending and small", where="Frac", remedy="use Frac.build")
-        self.hashes.flags.writeable = False
+        object.__setattr__(self, "hashes", frozen(self.hashes))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self).from_bytes, (self.to_bytes(),)
 
     # --- making ---------------------------------------------------------------------------------
 

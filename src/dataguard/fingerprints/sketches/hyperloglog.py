@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from dataguard.errors import DecodeError, UsageError
 from dataguard.fingerprints.arguments import is_whole, same_class
-from dataguard.fingerprints.sketches.elements import checked_hashes
+from dataguard.fingerprints.sketches.elements import checked_hashes, frozen
 from dataguard.fingerprints.sketches.envelope import HYPERLOGLOG, pack, same_scheme, unpack
 from dataguard.fingerprints.sketches.estimate import CONFIDENCE, Estimate, miss
 
@@ -63,7 +63,10 @@ class HyperLogLog:
             raise UsageError(
                 "a register above its range", where="HyperLogLog", remedy="use HyperLogLog.build"
             )
-        self.registers.flags.writeable = False
+        object.__setattr__(self, "registers", frozen(self.registers))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self).from_bytes, (self.to_bytes(),)
 
     @property
     def precision(self) -> int:

@@ -78,6 +78,9 @@ class KMins:
         values.flags.writeable = False
         object.__setattr__(self, "values", values)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self).from_bytes, (self.to_bytes(),)
+
     @classmethod
     def of(
         cls,

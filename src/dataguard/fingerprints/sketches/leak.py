@@ -66,6 +66,9 @@ class Verdict:
 class LeakTest:
     """Both tiers of one registered table.
 
+    Keep it with ``frac.to_bytes()`` and ``bloom.to_bytes()``, and make it again from the two. Parts that shall be
+    merged need the same `expected`, the rows of the whole.
+
     Parameters
     ----------
     frac : Frac
@@ -124,8 +127,8 @@ class LeakTest:
         Hash and filter are public functions: who has the table, or the filter, can make rows in any number that
         it takes for its own (one candidate in 800 is; 5,000 such rows take a second). So the chances hold for
         rows that came about without regard to their hashes, and "found" is a reason to compare rows, not a
-        finding about any suspect whatever. The first tier says "found" of a single shared row, which may be one
-        that many tables have.
+        finding about any suspect whatever. The first tier says "found" only when the share inside is surely as
+        large as the one asked for: of many rows it could tell a single shared one, such as one without values.
         """
         if not (is_number(alpha) and is_number(share) and 0 < alpha < 0.5 and 0 < share < 1):
             raise UsageError(
@@ -146,7 +149,10 @@ class LeakTest:
         hits, kept, rows = self.frac.shared(suspect)
         log10_p = log10_binomial_tail(hits, rows, kept * self.frac.scaled / 2.0**64)
         containment = self.frac.containment(suspect, confidence=1 - 2 * alpha)
-        return Verdict(_answer(log10_p, containment, share, alpha), "frac", rows, hits, log10_p, containment)
+        answer = _answer(log10_p, containment, share, alpha)
+        if answer == "found" and containment.low < share:
+            answer = "undecided"
+        return Verdict(answer, "frac", rows, hits, log10_p, containment)
 
 
 def _answer(

@@ -96,7 +96,7 @@ def permutations(scheme: str, num_perm: int, seed: int) -> tuple[Values, Values]
     """
     _known(scheme)
     known_size(num_perm)
-    if not 0 <= seed < 1 << 32:
+    if not (is_whole(seed) and 0 <= seed < 1 << 32):
         raise UsageError(f"seed {seed} is out of range", where="k-mins", remedy="use 0 to 4294967295")
     generator = np.random.RandomState(seed)
     a: Values

@@ -241,6 +241,9 @@ class Resemblance:
         values.flags.writeable = False
         object.__setattr__(self, "values", values)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self).from_bytes, (self.to_bytes(),)
+
     @classmethod
     def of(cls, hashes: U64, size: int = DEFAULT_SIZE, hash_scheme: int = 0) -> Resemblance:
         """Return the sketch of one set of (m,) uint64 hashes; raises as :func:`sketch_sets`."""

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from dataguard.errors import DecodeError, UsageError
 from dataguard.fingerprints.arguments import is_whole, same_class
-from dataguard.fingerprints.sketches.elements import checked_hashes, checked_offsets
+from dataguard.fingerprints.sketches.elements import checked_hashes, checked_offsets, frozen
 from dataguard.fingerprints.sketches.envelope import WEIGHTED, pack, same_scheme, unpack
 from dataguard.fingerprints.sketches.estimate import CONFIDENCE, Estimate, binomial_limits
 
@@ -72,8 +72,15 @@ class Weighted:
         if self.elements.dtype != np.uint64 or self.points.dtype != np.float64:
             raise UsageError("elements are uint64, points float64", where="Weighted", remedy="use build")
         _check_size(size)
-        self.elements.flags.writeable = False
-        self.points.flags.writeable = False
+        if not (self.points >= 0).all():
+            raise UsageError(
+                "a point is negative or no number", where="Weighted", remedy="use Weighted.build"
+            )
+        object.__setattr__(self, "elements", frozen(self.elements))
+        object.__setattr__(self, "points", frozen(self.points))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self).from_bytes, (self.to_bytes(),)
 
     @property
     def size(self) -> int:

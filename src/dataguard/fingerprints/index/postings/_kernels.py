@@ -22,6 +22,7 @@ __all__ = [
     "distinct_keys",
     "drop_repeats",
     "fill_postings",
+    "join_buckets",
     "place_keys",
     "restore_sets",
 ]
@@ -198,6 +199,17 @@ def drop_repeats(starts: U32, words: U64) -> Any:
         low = high
         starts[bucket + 1] = np.uint32(at)
     return np.int64(at)
+
+
+@kernel
+def join_buckets(starts: U32, words: U64, bits: int, fewer: int) -> None:
+    """Write words anew, where they are, for a directory of `fewer` bits less: these go back into the word."""
+    up, kept, top = np.uint64(bits), np.uint64(bits - fewer), np.uint64(64 - fewer)
+    mask, inside = (_1 << up) - _1, (_1 << np.uint64(fewer)) - _1
+    for bucket in range(len(starts) - 1):
+        own = (np.uint64(bucket) & inside) << top
+        for i in range(np.uint64(starts[bucket]), np.uint64(starts[bucket + 1])):
+            words[i] = own | ((words[i] >> up) << kept) | (words[i] & mask)
 
 
 @kernel

@@ -280,26 +280,11 @@ class PostingMaker:
             words[-_PAD:] = 0
         own = _bits_for(len(words) - _PAD, sets)
         if own != bits:  # far fewer than were guessed: the directory follows from the number that is left
-            return self._again(starts, words, bits, sets)
+            kernels.join_buckets(starts, words, bits, bits - own)
+            starts = starts[:: 1 << (bits - own)].copy()
         sizes = np.zeros(sets, np.uint32)
-        kernels.count_sizes(words[:-_PAD], bits, sizes)
+        kernels.count_sizes(words[:-_PAD], own, sizes)
         return starts, words, sizes
-
-    def _again(self, starts: U32, words: U64, bits: int, sets: int) -> tuple[U32, U64, U32]:
-        """Bucket distinct postings anew, with the directory that belongs to their number."""
-        from dataguard.fingerprints.index.postings import _kernels as kernels
-
-        bucket = np.repeat(np.arange(1 << bits, dtype=np.uint64), np.diff(starts))
-        rest = words[:-_PAD]
-        keys = (bucket << np.uint64(64 - bits)) | (rest >> np.uint64(bits))
-        owners = (rest & np.uint64((1 << bits) - 1)).astype(np.uint32)
-        own = _bits_for(len(rest), sets)
-        new_starts, new_words = np.empty((1 << own) + 1, np.uint32), np.zeros(len(words), np.uint64)
-        cuts = np.array([0, np.count_nonzero(keys < np.uint64(1 << 63)), len(rest)])
-        kernels.fill_postings(keys, owners, cuts, 1, own, new_starts, new_words)
-        sizes = np.zeros(sets, np.uint32)
-        kernels.count_sizes(new_words[:-_PAD], own, sizes)
-        return new_starts, new_words, sizes
 
     def write(self, pieces: Sequence[Sets], path: Path, watch: Watch) -> str:
         """Write a segment; return the check sum of its head. One that an earlier attempt finished is kept."""
