@@ -230,7 +230,7 @@ def test_leak_test_decides(
     assert said.answer == answer
     if len(suspect):
         assert said.containment.low <= inside / len(suspect) <= said.containment.high
-    assert said.tier == ("frac" if (inside, outside) in ((3_000, 297_000), (0, 2_000_000)) else "bloom")
+    assert said.tier == ("frac" if (inside, outside) == (0, 2_000_000) else "bloom")
 
 
 def test_leak_test_never_finds_in_unrelated_suspects(registered: tuple[np.ndarray, LeakTest]) -> None:

@@ -3,7 +3,9 @@
 Kernels are plain loops in ``_kernels.py`` files. They compile lazily (no explicit
 signatures: an import must stay cheap), release the GIL and run on one thread;
 parallelism belongs to the callers, by chunks. Helpers and constants live in the same
-file as their callers, because numba's cache does not see changes in other files.
+file as their callers, because numba's cache does not see changes in other files; where
+one file takes from another (``shingles`` from ``hashing`` and ``sketches``), clear the
+cache after an edit. An installed upgrade replaces all of them.
 """
 
 from __future__ import annotations
