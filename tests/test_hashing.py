@@ -474,3 +474,17 @@ def test_quality_of_the_mixers_in_full() -> None:
     for mixer in suite.MIXERS[:2]:
         found = list(suite.examine(mixer, 0.1))
         assert not [r for r in found if not r.passed and not r.test.startswith(mixer.known)]
+
+
+def test_many_small_columns_are_a_large_job() -> None:
+    code = (
+        "import sys, pyarrow as pa\n"
+        "from dataguard.fingerprints.hashing.columns import hash_column\n"
+        "one = pa.array([f'key {i}' for i in range(5000)])\n"
+        "first = hash_column(one)\n"
+        "print('numba' in sys.modules)\n"
+        "again = [hash_column(one) for _ in range(25)]\n"
+        "print('numba' in sys.modules, all((a == first).all() for a in again))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True", "True"]

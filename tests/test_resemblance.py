@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -195,3 +196,32 @@ def test_room_must_fit() -> None:
         sketch_sets(hashes, np.array([0, 4]), out=np.empty((2, 128), np.uint32))
     with pytest.raises(UsageError):
         resemblance.compare_rows(room, np.empty((2, 128), np.uint32))
+
+
+def test_memory_is_used_again_only_when_nobody_holds_it() -> None:
+    rng = np.random.default_rng(8)
+    hashes = rng.integers(0, 1 << 64, 60_000, dtype=np.uint64)
+    ends = np.arange(20_001) * 3
+    first = sketch_sets(hashes, ends)
+    kept, row = first.copy(), first[7]
+    second = sketch_sets(hashes[::-1].copy(), ends)
+    assert not np.shares_memory(first, second)
+    assert (first == kept).all()
+    del first, second
+    third = sketch_sets(hashes[::-1].copy(), ends)
+    assert not np.shares_memory(row, third)  # a view of the first is still held
+    assert (row == kept[7]).all()
+    address = third.ctypes.data
+    del third
+    assert sketch_sets(hashes, ends).ctypes.data == address
+
+
+def test_memory_is_not_shared_between_threads() -> None:
+    hashes = np.random.default_rng(9).integers(0, 1 << 64, 60_000, dtype=np.uint64)
+    ends = np.arange(20_001) * 3
+    expected = sketch_sets(hashes, ends).copy()
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda _: sketch_sets(hashes, ends), range(12)))
+    for i, one in enumerate(results):
+        assert (one == expected).all()
+        assert not any(np.shares_memory(one, other) for other in results[i + 1 :])
