@@ -171,6 +171,11 @@ def section(figures: dict[str, Any]) -> list[str]:
          "One thread, CPU time. Every candidate runs once unmeasured, then in rotating order in one process; a "
          "ratio is the median over the rounds of the peer's time over ours in the same round. Compilation does "
          "not count."), "",
+        ("To know when reading: our sketches of up to 256 MiB go into the memory of an earlier result that nobody "
+         "holds any more, so fresh memory is paid for in the unmeasured run only, as by peers whose allocator keeps "
+         "theirs. datasketch hashes with SHA-1, its default; told to use xxh32 it takes half the time on texts. Our "
+         "weighted sketches estimate J_P, datasketch's J_W. Memory of an index (target 12) is that after queries for "
+         "candidates; the page of the part gives it after verified ones too."), "",
         "Versions: " + ", ".join(f"{k} {v}" for k, v in figures["versions"].items()) + ".", "",
     ]  # fmt: skip
     if figures["quick"]:

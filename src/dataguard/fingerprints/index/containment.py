@@ -177,7 +177,7 @@ class ContainmentIndex:
         Raises
         ------
         UsageError
-            Arguments that do not fit, a set too large for the memory, a folder that cannot be used.
+            Arguments that do not fit, or a folder that cannot be used.
         """
         if not (is_whole(scale) and 1 <= scale < 1 << 53):
             raise UsageError(f"a scale of {scale} keeps nothing", remedy="give 1 or more")
