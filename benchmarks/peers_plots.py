@@ -120,7 +120,7 @@ def lines(title: str, across: str, up: str, series: Series) -> str:
 
 def ranges(title: str, rows: Sequence[tuple[str, float, float, float]], across: str) -> str:
     """Return one line per row: name, least and largest ratio, and its bar; hollow ends where it is missed."""
-    named, step = 380, 19
+    named, step = 480, 19
     bottom = TOP + step * len(rows)
     axis = Log([v for _, low, high, bar in rows for v in (low, high, bar)] + [1.0], named, named + WIDTH)
     parts = head(named + WIDTH + 30, bottom + BOTTOM, title)
@@ -139,6 +139,6 @@ def ranges(title: str, rows: Sequence[tuple[str, float, float, float]], across: 
             )
         parts.append(f'<path d="M{axis(bar):.1f} {y - 7}V{y + 7}" stroke="#000" stroke-width="2"/>')
     parts.append(
-        f'<text x="{named + WIDTH / 2}" y="{bottom + 36}" text-anchor="middle">{escape(across)}</text>'
+        f'<text x="{named + WIDTH}" y="{bottom + 36}" text-anchor="end">{escape(across)}</text>'
     )
     return "\n".join([*parts, "</svg>"]) + "\n"
