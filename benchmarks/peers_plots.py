@@ -138,7 +138,5 @@ def ranges(title: str, rows: Sequence[tuple[str, float, float, float]], across: 
                 f'<circle cx="{axis(end):.1f}" cy="{y}" r="4" fill="{fill}" stroke="{colour}" stroke-width="1.5"/>'
             )
         parts.append(f'<path d="M{axis(bar):.1f} {y - 7}V{y + 7}" stroke="#000" stroke-width="2"/>')
-    parts.append(
-        f'<text x="{named + WIDTH}" y="{bottom + 36}" text-anchor="end">{escape(across)}</text>'
-    )
+    parts.append(f'<text x="{named + WIDTH}" y="{bottom + 36}" text-anchor="end">{escape(across)}</text>')
     return "\n".join([*parts, "</svg>"]) + "\n"

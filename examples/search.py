@@ -18,7 +18,7 @@ from pyarrow import csv
 
 from dataguard.fingerprints import (
     ContainmentIndex,
-    LeakTest,
+    InclusionTest,
     LshIndex,
     hash_column,
     hash_meanings,
@@ -69,7 +69,7 @@ def rows_by_meaning(table: pa.Table) -> np.ndarray:
 def leak(flights: pa.Table, folder: Path) -> None:
     """Test whether rows of a registered table are inside a suspect: 100 rows among 10,000 others, in a CSV file."""
     ours, theirs = flights.slice(0, 15_000), flights.slice(17_000, 9_900)
-    test = LeakTest.build(rows_by_meaning(ours))
+    test = InclusionTest.build(rows_by_meaning(ours))
     mixed = pa.concat_tables([theirs, ours.slice(4000, 100)])
     csv.write_csv(mixed.take(np.random.default_rng(1).permutation(mixed.num_rows)), folder / "suspect.csv")
 

@@ -99,7 +99,7 @@ JUNK: list[Any] = [
 ]
 FRAC, BLOOM, HLL = face.Frac.build(HASHES, 10), face.Bloom.build(HASHES), face.HyperLogLog.build(HASHES)
 SET, KMINS = face.Resemblance.of(HASHES), face.KMins.of([b"a"])
-WEIGHTED, LEAK = face.Weighted.build(HASHES, np.ones(1000)), face.LeakTest.build(HASHES)
+WEIGHTED, LEAK = face.Weighted.build(HASHES, np.ones(1000)), face.InclusionTest.build(HASHES)
 COLUMNS = [face.hash_column, face.hash_rows, face.word_shingles, face.character_shingles, face.sketch_texts]
 JOINS = [
     one
@@ -113,7 +113,7 @@ READERS = [
     for kind in (face.Frac, face.Bloom, face.HyperLogLog, face.Resemblance, face.KMins, face.Weighted)
 ] + [face.lean_from_bytes]
 FEEDS = [
-    face.Frac.build, face.Bloom.build, face.HyperLogLog.build, face.LeakTest.build, face.Resemblance.of,
+    face.Frac.build, face.Bloom.build, face.HyperLogLog.build, face.InclusionTest.build, face.Resemblance.of,
     FRAC.add, BLOOM.add, HLL.add, BLOOM.contains, BLOOM.count, BLOOM.hits, BLOOM.containment, LEAK.decide,
 ]  # fmt: skip
 

@@ -25,7 +25,7 @@ from dataguard.fingerprints.sketches.elements import checked_offsets, distinct
 from dataguard.fingerprints.sketches.estimate import binomial_lower, binomial_upper
 from dataguard.fingerprints.sketches.frac import Frac
 from dataguard.fingerprints.sketches.hyperloglog import HyperLogLog
-from dataguard.fingerprints.sketches.leak import LeakTest, bytes_needed
+from dataguard.fingerprints.sketches.inclusion import InclusionTest, bytes_needed
 from dataguard.fingerprints.sketches.weighted import Weighted, sketch_weighted
 
 BUDGET = 1e-6
@@ -201,9 +201,9 @@ def test_bloom_sizes() -> None:
 
 
 @pytest.fixture(scope="module")
-def registered() -> tuple[np.ndarray, LeakTest]:
+def registered() -> tuple[np.ndarray, InclusionTest]:
     table = hashes(1_000_000, 77)
-    return table, LeakTest.build(table)
+    return table, InclusionTest.build(table)
 
 
 @pytest.mark.parametrize(
@@ -221,8 +221,8 @@ def registered() -> tuple[np.ndarray, LeakTest]:
         (0, 0, "undecided"),
     ],
 )
-def test_leak_test_decides(
-    registered: tuple[np.ndarray, LeakTest], inside: int, outside: int, answer: str
+def test_inclusion_test_decides(
+    registered: tuple[np.ndarray, InclusionTest], inside: int, outside: int, answer: str
 ) -> None:
     table, test = registered
     suspect = np.concatenate([table[5000 : 5000 + inside], hashes(outside, 3)])
@@ -233,13 +233,17 @@ def test_leak_test_decides(
     assert said.tier == ("frac" if (inside, outside) == (0, 2_000_000) else "bloom")
 
 
-def test_leak_test_never_finds_in_unrelated_suspects(registered: tuple[np.ndarray, LeakTest]) -> None:
+def test_inclusion_test_never_finds_in_unrelated_suspects(
+    registered: tuple[np.ndarray, InclusionTest],
+) -> None:
     _, test = registered
     answers = [test.decide(hashes(100, 10_000 + i)).answer for i in range(300)]
     assert "found" not in answers
 
 
-def test_leak_test_is_no_match_for_rows_made_for_it(registered: tuple[np.ndarray, LeakTest]) -> None:
+def test_inclusion_test_is_no_match_for_rows_made_for_it(
+    registered: tuple[np.ndarray, InclusionTest],
+) -> None:
     """The limit that its page states: rows chosen by their hashes are "found" although none is shared."""
     table, test = registered
     others = hashes(1_000_000, 78)
@@ -248,16 +252,16 @@ def test_leak_test_is_no_match_for_rows_made_for_it(registered: tuple[np.ndarray
     assert test.decide(made).answer == "found"
 
 
-def test_leak_test_merges(registered: tuple[np.ndarray, LeakTest]) -> None:
+def test_inclusion_test_merges(registered: tuple[np.ndarray, InclusionTest]) -> None:
     table, whole = registered
-    parts = [LeakTest.build(p, expected=len(table)) for p in np.array_split(table, 3)]
+    parts = [InclusionTest.build(p, expected=len(table)) for p in np.array_split(table, 3)]
     merged = parts[2].merge(parts[0]).merge(parts[1])
     assert merged.bloom.to_bytes() == whole.bloom.to_bytes()
     assert merged.frac.to_bytes() == whole.frac.to_bytes()
     with pytest.raises(UsageError):
         whole.decide(table[:5], alpha=0.0)
     with pytest.raises(UsageError, match="hashed differently"):
-        LeakTest(whole.frac, Bloom.build(table[:5], hash_scheme=1))
+        InclusionTest(whole.frac, Bloom.build(table[:5], hash_scheme=1))
 
 
 # --- FracMinHash --------------------------------------------------------------------------------------

@@ -12,8 +12,8 @@ import pytest
 from dataguard.fingerprints.sketches.bloom import Bloom
 from dataguard.fingerprints.sketches.frac import Frac
 from dataguard.fingerprints.sketches.hyperloglog import HyperLogLog
+from dataguard.fingerprints.sketches.inclusion import InclusionTest
 from dataguard.fingerprints.sketches.kmins import KMins
-from dataguard.fingerprints.sketches.leak import LeakTest
 from dataguard.fingerprints.sketches.resemblance import Resemblance
 from dataguard.fingerprints.sketches.weighted import Weighted
 
@@ -57,7 +57,16 @@ def test_one_shared_row_does_not_become_found_by_adding_others() -> None:
     rng = np.random.default_rng(1)
     table = rng.integers(0, 1 << 64, 200_000, dtype=np.uint64)
     table[0] = 5  # kept by the first tier: small
-    test = LeakTest.build(table)
+    test = InclusionTest.build(table)
     for unrelated in (1_000, 50_000, 200_000):
         suspect = np.append(rng.integers(0, 1 << 64, unrelated, dtype=np.uint64), table[0])
         assert test.decide(suspect).answer != "found"
+
+
+@pytest.mark.parametrize("kind", [Resemblance, KMins, Frac])
+def test_of_two_empty_sets_nothing_is_said(kind: Any) -> None:
+    nothing = np.empty(0, np.uint64)
+    make = {Resemblance: Resemblance.of, KMins: KMins.of_hashes, Frac: Frac.build}[kind]
+    one = make(nothing)
+    answer = one.jaccard(make(nothing))
+    assert (answer.value, answer.low, answer.high) == (0, 0, 1)

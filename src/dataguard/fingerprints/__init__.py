@@ -5,7 +5,7 @@ A tour. Everything starts from 64-bit hashes of values, rows or pieces of text, 
 >>> import numpy as np
 >>> import pyarrow as pa
 >>> from dataguard.fingerprints import (
-...     Bloom, ContainmentIndex, HyperLogLog, LeakTest, LshIndex, MinHash, MinHashLSH, Resemblance,
+...     Bloom, ContainmentIndex, HyperLogLog, InclusionTest, LshIndex, MinHash, MinHashLSH, Resemblance,
 ...     hash_column, hash_meanings, hash_rows, sketch_texts,
 ... )
 >>> plane = pa.array([f"N{i}" for i in range(3000)])
@@ -48,7 +48,7 @@ meet if they have the same columns, in one order, with values of the same types 
 >>> mine = pa.table({"plane": plane, "day": [i % 31 for i in range(3000)]})
 >>> theirs = pa.table({"plane": [f"X{i}" for i in range(9900)], "day": [1] * 9900})
 >>> suspect = pa.concat_tables([theirs, mine.slice(700, 100)])
->>> test = LeakTest.build(hash_rows(mine))
+>>> test = InclusionTest.build(hash_rows(mine))
 >>> test.decide(hash_rows(suspect)).answer, test.decide(hash_rows(theirs)).answer
 ('found', 'not-found')
 >>> bool(Bloom.build(hashes).contains(hashes).all())
@@ -110,8 +110,9 @@ __all__ = [
     "HashScheme",
     "Hits",
     "HyperLogLog",
+    "Inclusion",
+    "InclusionTest",
     "KMins",
-    "LeakTest",
     "LshIndex",
     "Matches",
     "MinHash",
@@ -119,7 +120,6 @@ __all__ = [
     "Needs",
     "Overlaps",
     "Resemblance",
-    "Verdict",
     "Weighted",
     "bands_and_rows",
     "bands_within",
@@ -159,7 +159,7 @@ _HOMES = {
     "Hits": "sketches.bloom",
     "HyperLogLog": "sketches.hyperloglog",
     "KMins": "sketches.kmins",
-    "LeakTest": "sketches.leak",
+    "InclusionTest": "sketches.inclusion",
     "LshIndex": "index.lsh",
     "Matches": "index.lsh",
     "MinHash": "minhash",
@@ -167,7 +167,7 @@ _HOMES = {
     "Needs": "index.lsh",
     "Overlaps": "index.containment",
     "Resemblance": "sketches.resemblance",
-    "Verdict": "sketches.leak",
+    "Inclusion": "sketches.inclusion",
     "Weighted": "sketches.weighted",
     "bands_and_rows": "minhash_lsh",
     "bands_within": "index.bands",
@@ -220,8 +220,8 @@ if TYPE_CHECKING:
     from dataguard.fingerprints.sketches.estimate import Estimate
     from dataguard.fingerprints.sketches.frac import Frac
     from dataguard.fingerprints.sketches.hyperloglog import HyperLogLog
+    from dataguard.fingerprints.sketches.inclusion import Inclusion, InclusionTest
     from dataguard.fingerprints.sketches.kmins import KMins
-    from dataguard.fingerprints.sketches.leak import LeakTest, Verdict
     from dataguard.fingerprints.sketches.permutations import kmins_lists, kmins_sets
     from dataguard.fingerprints.sketches.resemblance import Resemblance, compare_rows, sketch_sets
     from dataguard.fingerprints.sketches.weighted import Weighted, sketch_weighted

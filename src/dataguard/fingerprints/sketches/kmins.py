@@ -147,7 +147,9 @@ class KMins:
         return type(self)(np.minimum(self.values, other.values), self.scheme, self.seed, self.hash_scheme)
 
     def jaccard(self, other: KMins, confidence: float = CONFIDENCE) -> Estimate:
-        """Return the share of equal slots, as datasketch estimates it, with exact binomial limits.
+        """Return the share of equal values, as datasketch estimates it, with exact binomial limits.
+
+        Of two empty sets nothing is known: 0, from 0 to 1. (``MinHash.jaccard`` says 1, as datasketch does.)
 
         Raises
         ------
@@ -155,8 +157,15 @@ class KMins:
             Scheme, seed, size or element hash differ.
         """
         self._like(other)
+        if self.is_empty and other.is_empty:
+            return Estimate(0.0, 0.0, 1.0, confidence)
         equal = int(np.count_nonzero(self.values == other.values))
         return Estimate(equal / len(self), *binomial_limits(equal, len(self), confidence), confidence)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the set has no element."""
+        return bool((self.values == np.iinfo(self.values.dtype).max).all())
 
     def to_bytes(self) -> bytes:
         """Return the signature as bytes: kind 2 (affine) or 3 (legacy), see ``docs/formats.md``."""

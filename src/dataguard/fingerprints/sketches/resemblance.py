@@ -317,6 +317,8 @@ class Resemblance:
             Another size or another hashing of the elements.
         """
         self._check(other)
+        if self.is_empty and other.is_empty:
+            return Estimate(0.0, 0.0, 1.0, confidence)
         equal = int(((self.values == other.values) & (self.values != EMPTY)).sum())
         low, high = binomial_limits(equal, self.size, confidence)
         return Estimate(equal / self.size, low, high, confidence)

@@ -19,13 +19,13 @@ from dataguard.fingerprints.sketches.bloom import BITS_PER_ROW, Bloom, blocks_fo
 from dataguard.fingerprints.sketches.estimate import Estimate, log10_binomial_tail
 from dataguard.fingerprints.sketches.frac import SCALED, Frac
 
-__all__ = ["ALPHA", "LeakTest", "Verdict", "bytes_needed"]
+__all__ = ["ALPHA", "Inclusion", "InclusionTest", "bytes_needed"]
 
 U64 = NDArray[np.uint64]
 
 ALPHA = 1e-6
 """Chance of "found" when no row is shared: at most this, for each of the two tiers; for rows that nobody chose by
-their hashes (see :meth:`LeakTest.decide`)."""
+their hashes (see :meth:`InclusionTest.decide`)."""
 
 SHARE = 0.01
 """Share of the suspect below which "not-found" may be said."""
@@ -36,8 +36,8 @@ ENOUGH = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What a leak test says.
+class Inclusion:
+    """What an inclusion test says.
 
     Attributes
     ----------
@@ -63,7 +63,7 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class LeakTest:
+class InclusionTest:
     """Both tiers of one registered table.
 
     Keep it with ``frac.to_bytes()`` and ``bloom.to_bytes()``, and make it again from the two. Parts that shall be
@@ -80,10 +80,12 @@ class LeakTest:
 
     def __post_init__(self) -> None:
         if not isinstance(self.frac, Frac) or not isinstance(self.bloom, Bloom):
-            raise UsageError("a Frac and a Bloom are needed", where="LeakTest", remedy="use LeakTest.build")
+            raise UsageError(
+                "a Frac and a Bloom are needed", where="InclusionTest", remedy="use InclusionTest.build"
+            )
         if self.frac.hash_scheme != self.bloom.hash_scheme:
             raise UsageError(
-                "the tiers were hashed differently", where="LeakTest", remedy="build them together"
+                "the tiers were hashed differently", where="InclusionTest", remedy="build them together"
             )
 
     @classmethod
@@ -94,18 +96,18 @@ class LeakTest:
         bits_per_row: float = BITS_PER_ROW,
         scaled: int = SCALED,
         hash_scheme: int = 0,
-    ) -> LeakTest:
+    ) -> InclusionTest:
         """Return both tiers of a table's row hashes; parameters as in ``Bloom.build`` and ``Frac.build``."""
         return cls(
             Frac.build(hashes, scaled, hash_scheme), Bloom.build(hashes, expected, bits_per_row, hash_scheme)
         )
 
-    def merge(self, other: LeakTest) -> LeakTest:
+    def merge(self, other: InclusionTest) -> InclusionTest:
         """Return the test of both tables' rows; refuses what its tiers refuse."""
         same_class(self, other)
-        return LeakTest(self.frac.merge(other.frac), self.bloom.merge(other.bloom))
+        return InclusionTest(self.frac.merge(other.frac), self.bloom.merge(other.bloom))
 
-    def decide(self, hashes: U64, share: float = SHARE, alpha: float = ALPHA) -> Verdict:
+    def decide(self, hashes: U64, share: float = SHARE, alpha: float = ALPHA) -> Inclusion:
         """Return whether rows of a suspect are in the table.
 
         Parameters
@@ -133,7 +135,7 @@ class LeakTest:
         if not (is_number(alpha) and is_number(share) and 0 < alpha < 0.5 and 0 < share < 1):
             raise UsageError(
                 f"share {share} or alpha {alpha} out of range",
-                where="LeakTest",
+                where="InclusionTest",
                 remedy="use a share between 0 and 1, an alpha between 0 and 0.5",
             )
         first = self._by_frac(Frac.build(hashes, self.frac.scaled, self.frac.hash_scheme), share, alpha)
@@ -143,16 +145,16 @@ class LeakTest:
         answer = _answer(seen.log10_p, seen.containment, share, alpha)
         if answer == "undecided" and first.answer == "found":
             return first
-        return Verdict(answer, "bloom", seen.rows, seen.hits, seen.log10_p, seen.containment)
+        return Inclusion(answer, "bloom", seen.rows, seen.hits, seen.log10_p, seen.containment)
 
-    def _by_frac(self, suspect: Frac, share: float, alpha: float) -> Verdict:
+    def _by_frac(self, suspect: Frac, share: float, alpha: float) -> Inclusion:
         hits, kept, rows = self.frac.shared(suspect)
         log10_p = log10_binomial_tail(hits, rows, kept * self.frac.scaled / 2.0**64)
         containment = self.frac.containment(suspect, confidence=1 - 2 * alpha)
         answer = _answer(log10_p, containment, share, alpha)
         if answer == "found" and containment.low < share:
             answer = "undecided"
-        return Verdict(answer, "frac", rows, hits, log10_p, containment)
+        return Inclusion(answer, "frac", rows, hits, log10_p, containment)
 
 
 def _answer(
@@ -167,5 +169,5 @@ def bytes_needed(rows: int, bits_per_row: float = BITS_PER_ROW, scaled: int = SC
     """Return the bytes of both tiers, (frac, bloom), for a table of so many rows, before it is built."""
     blocks = blocks_for(rows, bits_per_row)
     if not is_whole(scaled) or scaled < 1:
-        raise UsageError(f"scaled {scaled!r} is not positive", where="LeakTest", remedy="use 1 or more")
+        raise UsageError(f"scaled {scaled!r} is not positive", where="InclusionTest", remedy="use 1 or more")
     return 8 * math.ceil(rows / scaled), 32 * blocks
