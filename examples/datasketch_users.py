@@ -86,6 +86,8 @@ def main(folder: Path) -> None:
     # Speed: from Python lists with the same SHA-1 values, then with the fast scheme from an Arrow column.
     many = sets * 4
     column = pa.array(many, pa.large_list(pa.large_binary()))
+    for scheme in ("affine32", "fss"):  # the first run compiles, for some seconds each
+        signatures(column, scheme=scheme)
     _, slow = timed(lambda: datasketch.MinHash.bulk(many[: len(sets)]))
     _, lists = timed(lambda: MinHash.bulk(many))
     _, arrow = timed(lambda: signatures(column))
