@@ -18,8 +18,9 @@ from dataguard.carrier import Large
 from dataguard.errors import DataguardError, UsageError
 from dataguard.evidence.verify import verify
 from dataguard.fingerprints.gather import candidates
-from dataguard.fingerprints.sampled import clopper_pearson, compare_sampled
+from dataguard.fingerprints.sampled import compare_sampled
 from dataguard.fingerprints.sketch import merge_sketches, parse_sketch, sketch_table
+from dataguard.fingerprints.sketches.estimate import binomial_limits
 from dataguard.formats import blocks as blocks_module
 from dataguard.formats.blocks import block_edges, read_blocks, spread, take_positions
 from dataguard.formats.source import open_source
@@ -293,7 +294,7 @@ def test_other_rows_of_the_same_source_are_no_copy(flights, seed):
 def test_intervals_are_exact_binomial_ones(hits, rows):
     from scipy.special import bdtr, bdtrc
 
-    low, high = clopper_pearson(hits, rows)
+    low, high = binomial_limits(hits, rows)
     assert low == 0 if hits == 0 else bdtrc(hits - 1, rows, low) == pytest.approx(1e-3)
     assert high == 1 if hits == rows else bdtr(hits, rows, high) == pytest.approx(1e-3)
 

@@ -4,6 +4,9 @@ Rows of each side are drawn evenly and looked for in all of the other; shares co
 Clopper-Pearson intervals. The two contrasts hold as they do for whole tables: controls are
 looked for like suspect rows, and for the pairing contrast rows are gathered by the first
 half of the columns alone.
+
+One row from each stretch of a file lies nearer to its share than binomial rows do. The rows drawn are known
+to whoever knows the number of rows: an interval is no promise against a file made to mislead it.
 """
 
 from __future__ import annotations
@@ -30,11 +33,12 @@ from dataguard.fingerprints.linkage import CONTROLS
 from dataguard.fingerprints.profiles import profile_column
 from dataguard.fingerprints.rows import align
 from dataguard.fingerprints.sides import distinct_rows
+from dataguard.fingerprints.sketches.estimate import binomial_limits
 from dataguard.formats.blocks import spread
 from dataguard.model import Finding
 from dataguard.values import CanonicalTable, mix64
 
-__all__ = ["SAMPLED", "clopper_pearson", "compare_sampled"]
+__all__ = ["SAMPLED", "compare_sampled"]
 
 I64 = NDArray[np.int64]
 
@@ -43,9 +47,6 @@ SAMPLED = 20_000
 
 BACKGROUND = 1 << 16
 """Rows of a table that tell what is frequent in it."""
-
-_MISS = 1e-3
-"""Chance that a share lies outside its interval, on each side."""
 
 
 def compare_sampled(
@@ -131,7 +132,7 @@ def _backwards(
 def _strict(whole: CanonicalTable, drawn: CanonicalTable, aligned: Alignment) -> Containment:
     """Return the share on which a relation rests: what the drawing leaves open counts as not found."""
     found = containments(whole, drawn, aligned, altered=False)[1]
-    low, _ = clopper_pearson(round(found.low * drawn.rows), drawn.rows)
+    low, _ = binomial_limits(round(found.low * drawn.rows), drawn.rows)
     return Containment(found.estimate, low, min(1.0, low + found.high - found.low), exact=False)
 
 
@@ -143,25 +144,9 @@ def _looked_for(other: Large[CanonicalTable]) -> int:
 def _share(whole: CanonicalTable, drawn: CanonicalTable, aligned: Alignment, *, altered: bool) -> Containment:
     """Return the share of drawn rows that are found, with the limits of the drawing added to its own."""
     found = containments(whole, drawn, aligned, altered=altered)[1]
-    low, _ = clopper_pearson(round(found.low * drawn.rows), drawn.rows)
-    _, high = clopper_pearson(round(found.high * drawn.rows), drawn.rows)
+    low, _ = binomial_limits(round(found.low * drawn.rows), drawn.rows)
+    _, high = binomial_limits(round(found.high * drawn.rows), drawn.rows)
     return Containment(found.estimate, low, high, exact=False)
-
-
-def clopper_pearson(hits: int, rows: int) -> tuple[float, float]:
-    """Return the exact binomial interval for a share, each side missed with a chance of at most 0.1 %.
-
-    Clopper and Pearson, "The use of confidence or fiducial limits", Biometrika 26, 1934. One row from each
-    stretch of a file lies nearer to its share than binomial rows do. The rows drawn are known to whoever
-    knows the number of rows: an interval is no promise against a file made to mislead it.
-    """
-    from scipy.special import betaincinv
-
-    if rows == 0:
-        return 0.0, 1.0
-    low = float(betaincinv(hits, rows - hits + 1, _MISS)) if hits else 0.0
-    high = float(betaincinv(hits + 1, rows - hits, 1 - _MISS)) if hits < rows else 1.0
-    return low, high
 
 
 def _rows(table: CanonicalTable, rows: Sequence[int] | I64) -> CanonicalTable:

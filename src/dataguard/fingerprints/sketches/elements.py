@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from dataguard.errors import UsageError
 
@@ -19,7 +19,9 @@ _PROBED, _FEWEST = 64, 16
 """Hashes looked at, and the fewest that tell: 16 true ones lack their upper 30 bits once in 10**144."""
 
 
-def checked_hashes(hashes: NDArray[np.uint64], where: str, *, whole: bool = True) -> NDArray[np.uint64]:
+def checked_hashes(
+    hashes: NDArray[np.uint64], where: str, *, whole: bool = True, fewest: int = _FEWEST
+) -> NDArray[np.uint64]:
     """Return element hashes as a contiguous array, not copied when they are one.
 
     Parameters
@@ -30,6 +32,8 @@ def checked_hashes(hashes: NDArray[np.uint64], where: str, *, whole: bool = True
     whole : bool
         Whether all 64 bits must be in use, which the first hashes tell. Row numbers or hashes of 32 bits
         would give numbers that look like an answer: one element instead of a thousand, "not found".
+    fewest : int
+        Hashes from which on that is looked at.
 
     Raises
     ------
@@ -44,7 +48,7 @@ def checked_hashes(hashes: NDArray[np.uint64], where: str, *, whole: bool = True
             remedy="hash the values first, or convert with .astype('uint64')",
         )
     probe = hashes[:_PROBED]
-    if whole and len(probe) >= _FEWEST and not (probe >> np.uint64(34)).any():
+    if whole and len(probe) >= fewest and not (probe >> np.uint64(34)).any():
         raise UsageError(
             "the hashes use their lower bits only",
             where=where,
@@ -53,7 +57,7 @@ def checked_hashes(hashes: NDArray[np.uint64], where: str, *, whole: bool = True
     return np.ascontiguousarray(hashes)
 
 
-def checked_offsets(offsets: NDArray[np.int64], elements: int, where: str) -> NDArray[np.int64]:
+def checked_offsets(offsets: ArrayLike, elements: int, where: str) -> NDArray[np.int64]:
     """Return the borders of sets in a flat array: set i is ``[offsets[i], offsets[i + 1])``.
 
     Raises

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dataguard.errors import UsageError
 from dataguard.fingerprints.arguments import is_whole
+from dataguard.fingerprints.sketches.elements import checked_offsets
 from dataguard.fingerprints.sketches.tokens import GIVEN, SHA1, hash_lists, starts_compiled
 
 __all__ = [
@@ -241,20 +242,7 @@ def kmins_sets(
     """
     a, b = permutations(scheme, num_perm, seed)
     ready = _fitting(hashes, scheme, cut=hash_scheme != GIVEN)
-    given = np.asarray(offsets)
-    if given.dtype.kind not in "iu":
-        raise UsageError("offsets are integers", where="k-mins", remedy="give n + 1 offsets for n sets")
-    ends = np.ascontiguousarray(given, np.int64)
-    if (
-        ends.ndim != 1
-        or not len(ends)
-        or ends[0] < 0
-        or ends[-1] > len(ready)
-        or np.any(ends[1:] < ends[:-1])
-    ):
-        raise UsageError(
-            "offsets must ascend within the hashes", where="k-mins", remedy="give n + 1 offsets for n sets"
-        )
+    ends = checked_offsets(offsets, len(ready), "k-mins")
     kind = value_type(scheme)
     if out is None:
         out = np.empty((len(ends) - 1, num_perm), kind)

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from dataguard.errors import DecodeError, UsageError
 from dataguard.fingerprints.arguments import is_whole, same_class
+from dataguard.fingerprints.sketches.elements import checked_hashes, checked_offsets
 from dataguard.fingerprints.sketches.envelope import RESEMBLANCE, pack, same_scheme, unpack
 from dataguard.fingerprints.sketches.estimate import CONFIDENCE, Estimate, binomial_limits
 from dataguard.values import mix64
@@ -59,7 +60,7 @@ _SEED = np.uint64(0x64676673_00000001)
 _VERSION = 1
 _BLOCK = 1 << 22
 """Slots compared at a time: 16 MiB on each side."""
-_PROBED = 256
+_WHERE = "resemblance sketch"
 _FEW, _PER_SET = 300_000, 500
 """Work, in elements, that numpy does before the compiler has started (0.5 to 1.5 s); a set counts as so many."""
 _PART = 4096
@@ -119,7 +120,9 @@ def sketch_sets(hashes: U64, offsets: I64, size: int = DEFAULT_SIZE, out: U32 | 
     UsageError
         Wrong shapes or types, offsets that leave the hashes, or hashes that use their lower half only.
     """
-    hashes, offsets = _checked(hashes, offsets)
+    # Two will do: good hashes are all so small once in 2**60 times. Small ones agree in all slots of round 3.
+    hashes = checked_hashes(np.asarray(hashes), _WHERE, fewest=2)
+    offsets = checked_offsets(offsets, len(hashes), _WHERE)
     out = room_for(out, len(offsets) - 1, size)
     if len(hashes) + _PER_SET * len(offsets) <= _FEW and "numba" not in sys.modules:
         _sketch_few(hashes, offsets, size, out)
@@ -188,27 +191,6 @@ def room_for(out: U32 | None, sets: int, size: int) -> U32:
         raise UsageError(f"out must be a C-contiguous uint32 matrix of {sets} x {size}",
                          where=f"out {out.dtype} {out.shape}")  # fmt: skip
     return out
-
-
-def _checked(hashes: U64, offsets: I64) -> tuple[U64, I64]:
-    given = np.asarray(hashes)
-    ends = np.asarray(offsets)
-    if given.dtype != np.uint64 or given.ndim != 1:
-        raise UsageError("hashes must be one uint64 array", where=f"hashes {given.dtype} {given.shape}",
-                         remedy="hash the values with hash_column")  # fmt: skip
-    if ends.ndim != 1 or len(ends) == 0 or ends.dtype.kind not in "iu":
-        raise UsageError(
-            "offsets must be a one-dimensional integer array that starts with 0", where="offsets"
-        )
-    ends = np.ascontiguousarray(ends, dtype=np.int64)
-    if ends[0] < 0 or ends[-1] > len(given) or (ends[1:] < ends[:-1]).any():
-        raise UsageError(f"offsets must rise from 0 or more to at most {len(given)}", where="offsets")
-    probe = given[:_PROBED]
-    # Two will do: good hashes are all so small once in 2**60 times. Small ones agree in all slots of round 3.
-    if len(probe) >= 2 and not (probe >> np.uint64(34)).any():
-        raise UsageError("the hashes use their lower bits only", where="hashes",
-                         remedy="hash the values with hash_column, which fills all 64 bits")  # fmt: skip
-    return np.ascontiguousarray(given), ends
 
 
 def compare_rows(one: U32, other: U32) -> F64:
@@ -325,7 +307,7 @@ class Resemblance:
 
     def _check(self, other: Resemblance) -> None:
         same_class(self, other)
-        same_scheme("resemblance sketch", size=(self.size, other.size),
+        same_scheme(_WHERE, size=(self.size, other.size),
                     hash_scheme=(self.hash_scheme, other.hash_scheme))  # fmt: skip
 
     def to_bytes(self) -> bytes:
