@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from dataguard.carrier import ColumnMatch
-from dataguard.fingerprints.columns import fold_name, match_columns, refine_columns
+from dataguard.fingerprints.alignment.columns import fold_name, match_columns, refine_columns
 from dataguard.values import canonical_table
 
 ROWS = 6000

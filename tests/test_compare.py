@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from conftest import shared
-from dataguard.fingerprints.compare import Comparison, compare
+from dataguard.fingerprints.alignment.rows import align
+from dataguard.fingerprints.comparison.nulls import log10_more_hits, log10_pairing
+from dataguard.fingerprints.comparison.tables import Comparison, compare
 from dataguard.fingerprints.engines import default_engines
-from dataguard.fingerprints.nulls import log10_more_hits, log10_pairing
-from dataguard.fingerprints.rows import align
 from dataguard.model import Relation
 from dataguard.values import canonical_table
 from test_rows import leak, swapped

@@ -20,7 +20,7 @@ FLOORS: list[list[str]] = [
     ["keys", "sealing", "stats", "merkle", "dsse", "canonical", "cells"],
     ["keyfile", "succession"],
     ["values"],
-    ["folding"],
+    ["folding", "maps"],
     ["constraints"],
     ["formats"],
     ["slots"],

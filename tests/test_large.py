@@ -17,8 +17,8 @@ from dataguard.budget import Budget, parse_memory
 from dataguard.carrier import Large
 from dataguard.errors import DataguardError, UsageError
 from dataguard.evidence.verify import verify
-from dataguard.fingerprints.gather import candidates
-from dataguard.fingerprints.sampled import compare_sampled
+from dataguard.fingerprints.alignment.gather import candidates
+from dataguard.fingerprints.comparison.sampled import compare_sampled
 from dataguard.fingerprints.sketch import merge_sketches, parse_sketch, sketch_table
 from dataguard.fingerprints.sketches.estimate import binomial_limits
 from dataguard.formats import blocks as blocks_module

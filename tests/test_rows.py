@@ -14,13 +14,13 @@ import pytest
 
 from conftest import shared
 from dataguard.carrier import Alignment
-from dataguard.fingerprints import _kernels as kernels
-from dataguard.fingerprints.columns import match_columns
-from dataguard.fingerprints.linkage import control_rows, fit_linkage
-from dataguard.fingerprints.profiles import near_shares, profile_column
-from dataguard.fingerprints.rows import align
-from dataguard.fingerprints.sides import distinct_rows, make_sides
-from dataguard.fingerprints.subsets import draw_subsets, sample_rows
+from dataguard.fingerprints.alignment import _kernels as kernels
+from dataguard.fingerprints.alignment.columns import match_columns
+from dataguard.fingerprints.alignment.linkage import control_rows, fit_linkage
+from dataguard.fingerprints.alignment.profiles import near_shares, profile_column
+from dataguard.fingerprints.alignment.rows import align
+from dataguard.fingerprints.alignment.sides import distinct_rows, make_sides
+from dataguard.fingerprints.alignment.subsets import draw_subsets, sample_rows
 from dataguard.values import canonical_column, canonical_table
 
 FLIGHT_GROUPS = [["dep_time", "dep_delay"], ["arr_time", "arr_delay"], ["air_time"]]
@@ -108,7 +108,7 @@ def test_value_numbers_refuse_a_small_table() -> None:
 
 
 def test_lookup_equals_all_pairs() -> None:
-    from dataguard.fingerprints.lookups import _look_up
+    from dataguard.fingerprints.alignment.lookups import _look_up
 
     rng = np.random.default_rng(1)
     original = rng.integers(0, 9, (4, 500)).astype(np.uint32)

@@ -9,7 +9,7 @@ One file under ``modalities/`` implements it for one kind; the contract tests ru
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from dataguard.cells import Cell
 from dataguard.formats.edits import Moves
 from dataguard.formats.source import Source
+from dataguard.maps import Recoding, ValueMap
 from dataguard.model import BiasLaw
 from dataguard.slots import Readings, SlotBrief, Slots, Votes
 from dataguard.values import CanonicalTable
@@ -59,13 +60,17 @@ class ColumnMatch:
     by : str
         ``name``, ``values`` or ``rows`` (settled by aligned rows): what the match rests on.
     overlap : float
-        Share of the suspect column's distinct values that occur in the original column.
+        Share of the suspect column's distinct values that occur in the original column, as seen through
+        the map.
+    through : ValueMap or Recoding, optional
+        How the suspect shows the original's values; None: as they are.
     """
 
     original: int
     suspect: int
     by: str
     overlap: float
+    through: ValueMap | Recoding | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +88,9 @@ class Alignment:
         Rows of the two tables.
     ambiguous : int
         Suspect rows left out because several original rows fit equally well.
+    tied_suspect, tied_original : (t,) int64
+        Of those, rows that fit nothing but indistinguishable original rows, matched one to one, in the
+        order of both tables: counted, but never read for a mark.
     """
 
     columns: tuple[ColumnMatch, ...]
@@ -92,6 +100,8 @@ class Alignment:
     n_suspect: int
     n_original: int
     ambiguous: int
+    tied_suspect: I64 = field(default_factory=lambda: np.empty(0, np.int64))
+    tied_original: I64 = field(default_factory=lambda: np.empty(0, np.int64))
 
 
 @dataclass(frozen=True, slots=True)

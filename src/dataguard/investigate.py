@@ -12,7 +12,7 @@ from typing import Any
 from dataguard.budget import DEFAULT_BUDGET, Budget
 from dataguard.carrier import Carrier
 from dataguard.errors import DataguardError, UsageError
-from dataguard.fingerprints.compare import Comparison
+from dataguard.fingerprints.comparison.tables import Comparison
 from dataguard.fingerprints.engines import default_engines
 from dataguard.fingerprints.sketch import merge_sketches, overlap
 from dataguard.formats.blocks import memory_for, release, row_cost

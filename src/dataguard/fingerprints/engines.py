@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataguard.carrier import Engines
-from dataguard.fingerprints.compare import compare
-from dataguard.fingerprints.gather import candidates
-from dataguard.fingerprints.rows import align
-from dataguard.fingerprints.sampled import compare_sampled
+from dataguard.fingerprints.alignment.gather import candidates
+from dataguard.fingerprints.alignment.rows import align
+from dataguard.fingerprints.comparison.sampled import compare_sampled
+from dataguard.fingerprints.comparison.tables import compare
 from dataguard.fingerprints.sketch import sketch_table
 
 __all__ = ["default_engines"]

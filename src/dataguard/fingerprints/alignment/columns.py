@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataguard.carrier import ColumnMatch
-from dataguard.fingerprints.profiles import ColumnProfile, profile_column
+from dataguard.fingerprints.alignment.profiles import ColumnProfile, profile_column
 from dataguard.values import CanonicalTable, mix64
 
 __all__ = ["Proposal", "fold_name", "match_columns", "propose_columns", "refine_columns", "sampled_values"]

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataguard.carrier import ColumnMatch
-from dataguard.fingerprints.linkage import CONTROLS, control_rows, fit_linkage, match_rows
-from dataguard.fingerprints.nulls import log10_more_hits, log10_pairing
-from dataguard.fingerprints.profiles import ColumnProfile
-from dataguard.fingerprints.sides import Sides, distinct_rows, join_sides, make_sides
+from dataguard.fingerprints.alignment.linkage import CONTROLS, control_rows, fit_linkage, match_rows
+from dataguard.fingerprints.alignment.profiles import ColumnProfile
+from dataguard.fingerprints.alignment.sides import Sides, distinct_rows, join_sides, make_sides
+from dataguard.fingerprints.comparison.nulls import log10_more_hits, log10_pairing
 from dataguard.model import Finding
 from dataguard.stats import round_up
 from dataguard.values import CanonicalTable, mix64
@@ -140,7 +140,7 @@ def random_pairing(
 
 
 def _count(values: Sides, original: I64, own: I64) -> tuple[int, int]:
-    from dataguard.fingerprints._kernels import count_agreements
+    from dataguard.fingerprints.alignment._kernels import count_agreements
 
     totals = np.zeros(2, np.int64)
     count_agreements(

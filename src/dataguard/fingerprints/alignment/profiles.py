@@ -73,7 +73,7 @@ class ColumnProfile:
 
     def find(self, keys: U64) -> U32:
         """Return the ids of some cell keys, `UNSEEN` where the column has no such value."""
-        from dataguard.fingerprints._kernels import find_values
+        from dataguard.fingerprints.alignment._kernels import find_values
 
         ids = np.empty(len(keys), np.uint32)
         find_values(np.ascontiguousarray(keys), self.slots, self.values, ids)
@@ -91,7 +91,7 @@ def profile_column(column: Canonical) -> ColumnProfile:
 
 
 def _number(keys: U64) -> tuple[U32, U32, U64, I64, I64]:
-    from dataguard.fingerprints._kernels import number_values
+    from dataguard.fingerprints.alignment._kernels import number_values
 
     ids = np.empty(len(keys), np.uint32)
     size = 4096

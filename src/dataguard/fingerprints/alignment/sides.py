@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataguard.carrier import ColumnMatch
-from dataguard.fingerprints.profiles import ColumnProfile
+from dataguard.fingerprints.alignment.profiles import ColumnProfile
 from dataguard.values import CanonicalTable, mix64
 
 __all__ = ["Sides", "distinct_rows", "join_sides", "make_sides"]

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataguard.carrier import ColumnMatch, Large
-from dataguard.fingerprints.columns import propose_columns, sampled_values
-from dataguard.fingerprints.linkage import (
+from dataguard.fingerprints.alignment.columns import propose_columns, sampled_values
+from dataguard.fingerprints.alignment.linkage import (
     FEW_LOOKUPS,
     FIT_ROWS,
     LOOKUPS,
@@ -24,9 +24,9 @@ from dataguard.fingerprints.linkage import (
     plain_linkage,
     weigh,
 )
-from dataguard.fingerprints.lookups import Lookups, plan_lookups
-from dataguard.fingerprints.profiles import ColumnProfile, profile_column
-from dataguard.fingerprints.sides import Sides, make_sides
+from dataguard.fingerprints.alignment.lookups import Lookups, plan_lookups
+from dataguard.fingerprints.alignment.profiles import ColumnProfile, profile_column
+from dataguard.fingerprints.alignment.sides import Sides, make_sides
 from dataguard.values import CanonicalTable
 
 __all__ = ["Query", "candidates", "gather_rows", "propose_over_blocks"]
@@ -82,7 +82,7 @@ def candidates(original: Large[CanonicalTable], sample: CanonicalTable, suspect:
 
 
 def _numbered(values: U64) -> ColumnProfile:
-    from dataguard.fingerprints._kernels import number_values
+    from dataguard.fingerprints.alignment._kernels import number_values
 
     size = 1 << max(6, (4 * len(values)).bit_length())
     slots, ids = np.zeros(size, np.uint32), np.empty(len(values), np.uint32)
@@ -191,7 +191,7 @@ class _Best:
 
     def add(self, sides: Sides, lookups: Lookups, first: int) -> None:
         """Look the rows up in one block whose first row is number `first`."""
-        from dataguard.fingerprints._kernels import pair_scores
+        from dataguard.fingerprints.alignment._kernels import pair_scores
 
         found = lookups.search(sides)
         if len(found.pairs) == 0:

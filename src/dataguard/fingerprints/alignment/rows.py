@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataguard.carrier import Alignment, ColumnMatch
-from dataguard.fingerprints.columns import propose_columns, refine_columns
-from dataguard.fingerprints.linkage import FIT_ROWS, fit_linkage, match_rows
-from dataguard.fingerprints.profiles import ColumnProfile, profile_column
-from dataguard.fingerprints.sides import distinct_rows, make_sides
+from dataguard.fingerprints.alignment.columns import propose_columns, refine_columns
+from dataguard.fingerprints.alignment.linkage import FIT_ROWS, fit_linkage, match_rows
+from dataguard.fingerprints.alignment.profiles import ColumnProfile, profile_column
+from dataguard.fingerprints.alignment.sides import distinct_rows, make_sides
 from dataguard.values import CanonicalTable
 
 __all__ = ["align"]

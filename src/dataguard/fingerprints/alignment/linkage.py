@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dataguard.fingerprints.lookups import Candidates, Lookups, plan_lookups
-from dataguard.fingerprints.profiles import near_shares
-from dataguard.fingerprints.sides import Sides, join_sides
+from dataguard.fingerprints.alignment.lookups import Candidates, Lookups, plan_lookups
+from dataguard.fingerprints.alignment.profiles import near_shares
+from dataguard.fingerprints.alignment.sides import Sides, join_sides
 from dataguard.values import mix64
 
 __all__ = [
@@ -237,7 +237,7 @@ def weigh(sides: Sides, shares: F64) -> I32:
 
 def compare_pairs(sides: Sides, candidates: Candidates) -> U8:
     """Return the levels (p, C) of all candidate pairs."""
-    from dataguard.fingerprints._kernels import pair_levels
+    from dataguard.fingerprints.alignment._kernels import pair_levels
 
     levels = np.empty((len(candidates.pairs), len(sides.tau)), np.uint8)
     pair_levels(
@@ -249,7 +249,7 @@ def compare_pairs(sides: Sides, candidates: Candidates) -> U8:
 
 def _rank(sides: Sides, shares: F64, candidates: Candidates, levels: U8) -> _Ranked:
     """Find the best candidate of each row and weigh it against all other explanations."""
-    from dataguard.fingerprints._kernels import EQUAL, FAR, best_pairs, pair_scores
+    from dataguard.fingerprints.alignment._kernels import EQUAL, FAR, best_pairs, pair_scores
 
     m, n, pairs = sides.rows, sides.original.shape[1], candidates.pairs
     if len(pairs) == 0:
@@ -292,7 +292,7 @@ def _evidence(ranked: _Ranked, linkage: Linkage) -> F64:
 
 
 def _decide(ranked: _Ranked, linkage: Linkage) -> RowMatch:
-    from dataguard.fingerprints._kernels import EQUAL
+    from dataguard.fingerprints.alignment._kernels import EQUAL
 
     accepted = ranked.fits & (_evidence(ranked, linkage) >= linkage.cutoff)
     clear = accepted & ranked.clear
@@ -302,7 +302,7 @@ def _decide(ranked: _Ranked, linkage: Linkage) -> RowMatch:
 
 def _update(sides: Sides, linkage: Linkage, ranked: _Ranked, m: int) -> Linkage:
     """One round: shares of the matched suspect rows (the first m) and of the control rows (the others)."""
-    from dataguard.fingerprints._kernels import EQUAL
+    from dataguard.fingerprints.alignment._kernels import EQUAL
 
     mine, others = ranked.levels[:m], ranked.levels[m:]
     # A control row with a twin is a copy in all but name: it says nothing of rows not copied.

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from dataguard.fingerprints.sides import Sides
-from dataguard.fingerprints.subsets import draw_subsets, sample_rows
+from dataguard.fingerprints.alignment.sides import Sides
+from dataguard.fingerprints.alignment.subsets import draw_subsets, sample_rows
 
 __all__ = ["Candidates", "Lookups", "plan_lookups"]
 
@@ -152,7 +152,7 @@ def _original_grid(sides: Sides, c: int) -> U32:
 
 
 def _suspect_grid(sides: Sides, c: int) -> U32:
-    from dataguard.fingerprints._kernels import UNSEEN
+    from dataguard.fingerprints.alignment._kernels import UNSEEN
 
     return _cells(sides.numbers[c], float(sides.tau[c]), UNSEEN)
 
@@ -163,7 +163,7 @@ def _look_up(original: U32, suspect: U32, subset: I64, limit: int) -> tuple[I64,
     Values shared by more than `limit` original rows, or as many suspect rows, are dropped;
     the second array counts, per suspect row, the original rows not looked at for that.
     """
-    from dataguard.fingerprints._kernels import bucket_rows, probe_rows
+    from dataguard.fingerprints.alignment._kernels import bucket_rows, probe_rows
 
     m, n = suspect.shape[1], original.shape[1]
     slots = np.zeros(1 << max(6, (4 * m - 1).bit_length()), np.int32)

@@ -1,7 +1,7 @@
 """Two tables measured: do they share rows, how many, and what was done to them.
 
 Schemas, names and value ranges prove nothing: sibling data share them all. A relation
-of rows is claimed only when both contrasts of :mod:`dataguard.fingerprints.contrasts`
+of rows is claimed only when both contrasts of :mod:`dataguard.fingerprints.comparison.contrasts`
 are beyond chance, or every cell is the same.
 """
 
@@ -9,22 +9,22 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dataguard.carrier import Alignment, ColumnMatch
-from dataguard.fingerprints.contrasts import other_rows, random_pairing
-from dataguard.fingerprints.profiles import ColumnProfile, profile_column
+from dataguard.fingerprints.alignment.profiles import ColumnProfile, profile_column
+from dataguard.fingerprints.changes.change import Change
+from dataguard.fingerprints.comparison.contrasts import other_rows, random_pairing
 from dataguard.model import Finding, Relation, Shown, plain
 from dataguard.values import CanonicalTable, mix64
 
 __all__ = [
     "WITHIN",
-    "Change",
     "ColumnComparison",
     "Comparison",
     "Containment",
@@ -46,28 +46,6 @@ SCHEMA = "dataguard.compare/1"
 
 WITHIN = 0.98
 """Share of a table's decided rows that must be found in the other for it to lie within the other."""
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One thing that was done on the way from the original to the suspect.
-
-    Attributes
-    ----------
-    kind : str
-        ``reordered, columns-reordered, columns-dropped, columns-added, renamed, mixed,
-        duplicated`` of a table; ``near-values, far-values`` of a column.
-    detail : mapping
-        JSON-ready particulars: column names, shares of cells or rows between 0 and 1, and
-        distances in the column's own unit.
-    """
-
-    kind: str
-    detail: Mapping[str, Any] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the change as JSON types: kind and particulars side by side."""
-        return {"kind": self.kind, **self.detail}
 
 
 @dataclass(frozen=True, slots=True)

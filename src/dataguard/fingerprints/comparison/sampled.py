@@ -17,7 +17,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataguard.carrier import Alignment, ColumnMatch, Large
-from dataguard.fingerprints.compare import (
+from dataguard.fingerprints.alignment.gather import Query, candidates, gather_rows, propose_over_blocks
+from dataguard.fingerprints.alignment.linkage import CONTROLS
+from dataguard.fingerprints.alignment.profiles import profile_column
+from dataguard.fingerprints.alignment.rows import align
+from dataguard.fingerprints.alignment.sides import distinct_rows
+from dataguard.fingerprints.comparison.contrasts import (
+    PAIRED,
+    TESTED,
+    by_hash,
+    halves,
+    other_rows,
+    random_pairing,
+)
+from dataguard.fingerprints.comparison.tables import (
     Comparison,
     Containment,
     RowCounts,
@@ -27,12 +40,6 @@ from dataguard.fingerprints.compare import (
     summed_up,
     table_changes,
 )
-from dataguard.fingerprints.contrasts import PAIRED, TESTED, by_hash, halves, other_rows, random_pairing
-from dataguard.fingerprints.gather import Query, candidates, gather_rows, propose_over_blocks
-from dataguard.fingerprints.linkage import CONTROLS
-from dataguard.fingerprints.profiles import profile_column
-from dataguard.fingerprints.rows import align
-from dataguard.fingerprints.sides import distinct_rows
 from dataguard.fingerprints.sketches.estimate import binomial_limits
 from dataguard.formats.blocks import spread
 from dataguard.model import Finding

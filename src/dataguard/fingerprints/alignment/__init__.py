@@ -1,0 +1,1 @@
+"""Row alignment without a key: which suspect column and row is which original one."""
