@@ -8,18 +8,22 @@ rarity and null hypotheses work on the original *as seen through it*.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FUNCTIONS", "Recoding", "ValueMap"]
+__all__ = ["FUNCTIONS", "RULES", "Recoding", "ValueMap"]
 
 F64 = NDArray[np.float64]
 U64 = NDArray[np.uint64]
 
 FUNCTIONS = ("", "log", "log10", "log2", "log1p", "exp", "sqrt", "square", "reciprocal", "table")
 """What a value may have gone through before scale and shift; ``table`` interpolates between knots."""
+
+RULES = ("nearest", "half-away", "floor", "ceil", "truncate")
+"""How a value may get on a grid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,8 @@ class ValueMap:
     step : float
         The suspect's values are multiples of it; 0: no grid.
     rule : str
-        How values get on the grid: ``nearest, floor, ceil`` or ``truncate`` (towards 0).
+        How values get on the grid, one of `RULES`: ``nearest`` (halves to even), ``half-away`` (halves away
+        from 0, as spreadsheets and SQL do), ``floor, ceil`` or ``truncate`` (towards 0).
     digits : int
         Significant digits kept; 0: all.
     low, high : float
@@ -83,7 +88,7 @@ class ValueMap:
             with np.errstate(divide="ignore", invalid="ignore"):
                 power = 10.0 ** (np.floor(np.log10(np.abs(y))) - self.digits + 1)
                 y = np.where(np.isfinite(power) & (power > 0), np.round(y / power) * power, y)
-        return y if self.step == 0 else self._snap(y / self.step) * self.step
+        return y if self.step == 0 else self._snap(y)
 
     def _function(self, x: F64) -> F64:
         if self.function == "":
@@ -101,11 +106,31 @@ class ValueMap:
         return np.where(np.isfinite(y), y, np.nan)
 
     def _snap(self, y: F64) -> F64:
+        # 7 * 0.1 is not 0.7, 7 / 10 is: where the step divides 1, the nearest binary64 number to the
+        # decimal comes from a division. Multiplying by 10 first is also what numpy and Arrow do.
+        inverse = round(1 / self.step) if self.step < 1 else 0
+        whole = inverse > 0 and abs(inverse * self.step - 1) < 1e-12
+        in_steps = y * inverse if whole else y / self.step
         # A product such as 0.29 * 100 falls short of its integer by one unit in the last place.
-        near = np.rint(y)
-        exact = np.abs(y - near) <= 1e-9 * np.maximum(1.0, np.abs(y))
-        snapped = {"nearest": np.rint, "floor": np.floor, "ceil": np.ceil, "truncate": np.trunc}[self.rule](y)
-        return np.where(exact, near, snapped)
+        near = np.rint(in_steps)
+        exact = np.abs(in_steps - near) <= 1e-9 * np.maximum(1.0, np.abs(in_steps))
+        snapped = np.where(exact, near, _ON_GRID[self.rule](in_steps))
+        return snapped / inverse if whole else snapped * self.step
+
+
+def _half_away(y: F64) -> F64:
+    # 0.285 * 100 is 28.499999999999996: what is a half but for its last bits is one.
+    halves: F64 = np.trunc(y + np.copysign(0.5 + 1e-9, y))
+    return halves
+
+
+_ON_GRID: dict[str, Callable[[F64], F64]] = {
+    "nearest": np.rint,
+    "half-away": _half_away,
+    "floor": np.floor,
+    "ceil": np.ceil,
+    "truncate": np.trunc,
+}
 
 
 @dataclass(frozen=True, slots=True)

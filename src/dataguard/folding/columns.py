@@ -20,9 +20,9 @@ from dataguard.folding.moments import COMPACT, TIME_SHAPES
 from dataguard.folding.numerals import NUMBER_SHAPES
 from dataguard.folding.quick import as_micros, day_exists, grouped_numbers, lone_groups, matches, year_first
 from dataguard.folding.spelling import MISSING, MISSING_WORDS, respell_all
-from dataguard.values import Canonical, canonical_column
+from dataguard.values import Canonical, CanonicalTable, canonical_column
 
-__all__ = ["Folded", "evidence_of", "fold_column"]
+__all__ = ["Folded", "evidence_of", "fold_column", "fold_table"]
 
 B = NDArray[np.bool_]
 I64 = NDArray[np.int64]
@@ -74,6 +74,11 @@ def fold_column(column: Canonical, ways: Ways | None = None) -> Folded:
         return Folded(_by_source(column.source, ways), ways)
     out = _by_texts(column, plain, read, ways)
     return Folded(_dated(out) if ways.compact else out, ways)
+
+
+def fold_table(table: CanonicalTable) -> CanonicalTable:
+    """Return a table with every column folded by what it decides itself."""
+    return CanonicalTable(table.names, tuple(fold_column(c).column for c in table.columns))
 
 
 def evidence_of(column: Canonical) -> Evidence:

@@ -27,6 +27,7 @@ __all__ = [
     "LOOKUPS",
     "Linkage",
     "RowMatch",
+    "accepts_equal",
     "compare_pairs",
     "control_rows",
     "fit_linkage",
@@ -48,7 +49,7 @@ FIT_ROWS = 2048
 """Suspect rows that shares and cut-off are estimated from, at most."""
 
 _FIT_ROUNDS = 4
-CONTROLS = 512
+CONTROLS = 1024
 """Original rows, looked up with themselves left out, that show how near uncopied rows come."""
 
 _CHUNK = 8192
@@ -77,7 +78,8 @@ _COARSE = (0.95, 0.0, 0.0, 0.05)
 
 _STEADY = ((39.88, 0.04, 0.04, 0.04), (39.96, 0.0, 0.0, 0.04))
 _MOVED = ((5.0, 3.2, 1.3, 0.5), (5.0, 0.0, 0.0, 5.0))
-"""What a column may have met, as Dirichlet counts for fine and coarse columns: nothing, or a mark."""
+_SHAKEN = ((0.1, 7.9, 1.5, 0.5), (5.0, 0.0, 0.0, 5.0))
+"""What a column may have met, as Dirichlet counts for fine and coarse columns: nothing, a mark, or noise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +183,31 @@ def fit_linkage(sides: Sides, limit: int = LOOKUPS) -> tuple[Linkage, RowMatch]:
     return linkage, RowMatch(found.original[:m], found.equal[:m], found.ambiguous[:m])
 
 
+def accepts_equal(sides: Sides, linkage: Linkage) -> B:
+    """Return which suspect rows would be matched to a row that equals them in all columns, were it the only one.
+
+    Parameters
+    ----------
+    sides : Sides
+    linkage : Linkage
+
+    Returns
+    -------
+    (m,) bool
+    """
+    table = np.log(np.maximum(linkage.shares, 1e-6)) - np.log(np.maximum(linkage.apart, 1e-6))
+    if float(table[:, 0].sum()) < linkage.cutoff:
+        return np.zeros(sides.rows, np.bool_)
+    top, least = np.zeros(sides.rows), 0.5 / max(1, sides.original.shape[1])
+    for c, profile in enumerate(sides.profiles):
+        worth = np.log(max(linkage.shares[c, 0], 1e-6)) - np.log(np.maximum(profile.share, least))
+        ids = sides.suspect[c]
+        seen = ids < len(worth)
+        top += np.where(seen, worth[np.where(seen, ids, 0)] if len(worth) else 0.0, -np.inf)
+    fits: B = math.log(max(1, sides.original.shape[1]) / _CHANCE) <= top
+    return fits
+
+
 def match_rows(sides: Sides, linkage: Linkage, exclude: I64 | None = None) -> RowMatch:
     """Match every suspect row to the original row it was copied from, if one stands out.
 
@@ -216,13 +243,13 @@ def _match_chunk(
 
 
 def weigh(sides: Sides, shares: F64) -> I32:
-    """(C, 4, m) int32: log of share / chance for each level, in 1/1024 nat.
+    """(m, C, 4) int32: log of share / chance for each level, in 1/1024 nat.
 
     Chance is the share of original rows that would agree so with this very cell: agreement in
     a rare value weighs more. That is also the likelihood ratio of the generative model
     in which a near cell is drawn from the original's values near the true one.
     """
-    out = np.zeros((len(sides.tau), 4, sides.rows), np.int32)
+    out = np.zeros((sides.rows, len(sides.tau), 4), np.int32)
     least = 0.5 / max(1, sides.original.shape[1])
     for c, profile in enumerate(sides.profiles):
         ids = sides.suspect[c]
@@ -231,7 +258,7 @@ def weigh(sides: Sides, shares: F64) -> I32:
         close, near = near_shares(profile, sides.numbers[c])
         chance = np.stack([same, close, near, 1 - same - close - near])
         log = np.log(np.maximum(shares[c], 1e-6))[:, None] - np.log(np.maximum(chance, least))
-        out[c] = np.rint(UNIT * log)
+        out[:, c] = np.rint(UNIT * log).T
     return out
 
 
@@ -241,8 +268,8 @@ def compare_pairs(sides: Sides, candidates: Candidates) -> U8:
 
     levels = np.empty((len(candidates.pairs), len(sides.tau)), np.uint8)
     pair_levels(
-        candidates.pairs, sides.suspect, sides.original, sides.numbers, sides.table, sides.offsets, sides.tau,
-        levels,
+        candidates.pairs, np.ascontiguousarray(sides.suspect.T), sides.by_row, np.ascontiguousarray(sides.numbers.T),
+        sides.table, sides.offsets, sides.tau, levels,
     )  # fmt: skip
     return levels
 
@@ -268,7 +295,7 @@ def _rank(sides: Sides, shares: F64, candidates: Candidates, levels: U8) -> _Ran
     # by all steady columns, has not met them.
     unsteady = 1 - float(np.prod(shares[candidates.dropped[0][0], 0]))
     for i, (columns, lost) in enumerate(candidates.dropped):
-        crowd = lost * np.exp((weights[columns, EQUAL].sum(0) - top) / UNIT)
+        crowd = lost * np.exp((weights[:, columns, EQUAL].sum(1) - top) / UNIT)
         rest = np.maximum(rest, crowd * (unsteady if i else 1.0))
     chosen = levels[best]
     fits = found & (n * np.exp(-top / UNIT) <= _CHANCE) & ((chosen == FAR).sum(1) <= _far_allowed(shares))
@@ -357,15 +384,15 @@ def _cutoff(mine: F64, control: F64, m: int, controls: int) -> float:
 
 
 def _posterior(sides: Sides, counts: I64) -> F64:
-    """Return the mean shares after some matches: each column is steady or moved, even odds before.
+    """Return the mean shares after some matches: each column is steady, moved or shaken, even odds before.
 
-    Two kinds instead of one prior let a few rows tell an untouched column (near cells
+    Three kinds instead of one prior let a few rows tell an untouched column (near cells
     impossible) from a marked one. Dirichlet-multinomial likelihoods.
     """
     shares = plain_linkage(sides).shares.copy()
     for c, count in enumerate(counts.tolist()):
         coarse = int(sides.tau[c] < 0)
-        kinds = [_STEADY[coarse], _MOVED[coarse]]
+        kinds = [_STEADY[coarse], _MOVED[coarse], _SHAKEN[coarse]]
         if sum(count):
             fit = np.array([_log_evidence(count, a) for a in kinds])
             weight = np.exp(fit - fit.max())

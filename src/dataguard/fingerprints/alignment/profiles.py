@@ -7,15 +7,16 @@ look-ups, and 4 bytes a cell are streamed instead of 16.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dataguard.cells import BIG, NULL, NUMBER, TIME
-from dataguard.values import Canonical
+from dataguard.maps import Recoding, ValueMap
+from dataguard.values import Canonical, mix64
 
-__all__ = ["NEAR_SD", "ColumnProfile", "near_shares", "profile_column"]
+__all__ = ["NEAR_SD", "ColumnProfile", "near_shares", "profile_column", "seen_through"]
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
@@ -25,6 +26,12 @@ U64 = NDArray[np.uint64]
 NEAR_SD = 0.2
 """Two numbers are near within this share of the original column's standard deviation:
 pair swaps stay within it (0.1 to 0.2 sd), and unrelated values seldom do."""
+
+_NOISE_SD = 4.0
+"""Where noise was added, two numbers are near within this many of its standard deviations (1 in 16,000 is not)."""
+
+_SLACK = 1e-9
+"""Relative difference of numbers that are equal but for the arithmetic of a conversion."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +53,8 @@ class ColumnProfile:
     tau : float
         Largest distance of near values; -1 where only equality counts (texts, and numbers
         so coarse that no two distinct values are that close).
+    mapped : bool
+        Whether `numbers` are values as seen through a map: then equal means equal but for arithmetic.
     """
 
     ids: U32
@@ -54,6 +63,7 @@ class ColumnProfile:
     numbers: F64
     slots: U32
     tau: float
+    mapped: bool = False
 
     @property
     def rows(self) -> int:
@@ -79,6 +89,28 @@ class ColumnProfile:
         find_values(np.ascontiguousarray(keys), self.slots, self.values, ids)
         return ids
 
+    def find_cells(self, column: Canonical) -> U32:
+        """Return the ids of some cells, `UNSEEN` where the column has no such value."""
+        from dataguard.fingerprints.alignment._kernels import UNSEEN
+
+        ids = self.find(column.key)
+        if not self.mapped:
+            return ids
+        open_ = np.flatnonzero(ids == UNSEEN)
+        y = column.number[open_]
+        order = np.argsort(self.numbers)
+        order = order[: int(np.isfinite(self.numbers).sum())]
+        if not len(order):
+            return ids
+        x = self.numbers[order]
+        right = np.minimum(np.searchsorted(x, y), len(x) - 1)  # nan is put at the end
+        left = np.maximum(right - 1, 0)
+        at = np.where(np.abs(x[left] - y) <= np.abs(x[right] - y), left, right)
+        # A difference of nan is not small: missing cells stay unseen.
+        near = np.abs(x[at] - y) <= _SLACK * np.maximum(np.abs(y), np.abs(x[at]))
+        ids[open_[near]] = order[at[near]].astype(np.uint32)
+        return ids
+
 
 def profile_column(column: Canonical) -> ColumnProfile:
     """Return the profile of one column."""
@@ -88,6 +120,36 @@ def profile_column(column: Canonical) -> ColumnProfile:
     numbers = Canonical(tag, word, values, column.texts, column.source).number
     numeric = bool(np.isin(tag[tag != NULL], (NUMBER, BIG, TIME)).all()) and bool((tag != NULL).any())
     return ColumnProfile(ids, values, counts, numbers, slots, _tau(numbers, counts) if numeric else -1.0)
+
+
+def seen_through(profile: ColumnProfile, through: ValueMap | Recoding | None) -> ColumnProfile:
+    """Return the profile of a column as a suspect would show it.
+
+    Values that the map makes equal share an id. What the map says nothing of keeps an id that no suspect
+    cell can have.
+    """
+    if through is None or (isinstance(through, ValueMap) and through.is_plain and not through.noise):
+        return profile
+    if isinstance(through, Recoding):
+        keys, numbers = through.apply(profile.values), np.full(len(profile.values), np.nan)
+        unknown = (keys == 0) & (profile.values != 0)
+        keys = np.where(unknown, mix64(profile.values ^ np.uint64(0x5EE)), keys)
+        return _merged(profile, keys, numbers, -1.0)
+    numbers = through.apply(profile.numbers)
+    known = np.isfinite(numbers)
+    bits = mix64((np.where(known, numbers, 0.0) + 0.0).view(np.uint64))
+    seen = _merged(profile, np.where(known, bits, profile.values), numbers, None)
+    return replace(seen, tau=_NOISE_SD * through.noise) if through.noise else seen
+
+
+def _merged(profile: ColumnProfile, keys: U64, numbers: F64, tau: float | None) -> ColumnProfile:
+    slots, ids, values, _, first = _number(np.ascontiguousarray(keys))
+    counts = np.bincount(ids, profile.counts, len(values)).astype(np.int64)
+    of_value = numbers[first]
+    return ColumnProfile(
+        ids[profile.ids] if len(ids) else profile.ids, values, counts, of_value, slots,
+        _tau(of_value, counts) if tau is None else tau, mapped=True,
+    )  # fmt: skip
 
 
 def _number(keys: U64) -> tuple[U32, U32, U64, I64, I64]:

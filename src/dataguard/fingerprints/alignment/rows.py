@@ -16,18 +16,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataguard.carrier import Alignment, ColumnMatch
-from dataguard.fingerprints.alignment.columns import propose_columns, refine_columns
-from dataguard.fingerprints.alignment.linkage import FIT_ROWS, fit_linkage, match_rows
+from dataguard.fingerprints.alignment.columns import propose_columns
+from dataguard.fingerprints.alignment.contents import assign_in_order, join_contents
+from dataguard.fingerprints.alignment.learning import learn_columns
+from dataguard.fingerprints.alignment.linkage import accepts_equal, fit_linkage, match_rows
 from dataguard.fingerprints.alignment.profiles import ColumnProfile, profile_column
-from dataguard.fingerprints.alignment.sides import distinct_rows, make_sides
+from dataguard.fingerprints.alignment.shapes import guess_columns
+from dataguard.fingerprints.alignment.sides import Sides, distinct_rows, make_sides
+from dataguard.folding.columns import fold_table
 from dataguard.values import CanonicalTable
 
-__all__ = ["align"]
+__all__ = ["align", "settle_columns"]
 
 I64 = NDArray[np.int64]
 
 _PROBE_ROWS, _PROBE_LOOKUPS = 512, 32
 """Suspect rows, and look-ups for each, of the first look that settles the columns."""
+
+_ENOUGH_ROWS = 16
+"""Rows aligned from which on they say what the columns are."""
+
+_ROUNDS = 3
+"""Times that rows and maps are found from each other where only shapes are known."""
 
 
 def align(original: CanonicalTable, suspect: CanonicalTable, pool: I64 | None = None) -> Alignment:
@@ -45,44 +55,90 @@ def align(original: CanonicalTable, suspect: CanonicalTable, pool: I64 | None = 
     Alignment
         Rows that nothing tells apart are left out and counted as ambiguous.
     """
-    profiles = [profile_column(c) for c in original.columns]
-    proposal = propose_columns(original, suspect, profiles)
-    columns = proposal.columns
+    a, b = fold_table(original), fold_table(suspect)
+    profiles = [profile_column(c) for c in a.columns]
+    columns = settle_columns(a, b, profiles)
     empty = np.empty(0, np.int64)
     if not (original.rows and suspect.rows and columns):
         return Alignment(columns, empty, empty, empty, suspect.rows, original.rows, 0)
-    start = proposal.sure if _identify(proposal.sure, profiles, original.rows) else columns
-    columns = _settle(original, suspect, profiles, start, columns)
+    return _aligned(replace(make_sides(profiles, b, columns), pool=pool), b, columns)
+
+
+def _aligned(sides: Sides, suspect: CanonicalTable, columns: tuple[ColumnMatch, ...]) -> Alignment:
+    """Match all rows: by content where it is there, else by search."""
     first, which = distinct_rows(suspect, columns)
-    sides = replace(make_sides(profiles, suspect, columns), pool=pool).take(first)
-    linkage, found = fit_linkage(sides)
-    if sides.rows > FIT_ROWS:
-        found = match_rows(sides, linkage)
-    target = found.original[which]
-    hit = np.flatnonzero(target >= 0)
+    linkage, _ = fit_linkage(sides.take(first))
+    contents = join_contents(sides)
+    there, accepted = contents.group >= 0, accepts_equal(sides, linkage)
+    once = contents.count == 1
+    target = np.where(once & accepted, contents.first, -1)
+    equal = np.where(once & accepted, len(columns), 0)
+    ambiguous = there & ~once & accepted
+    search = np.flatnonzero(~there[first])
+    if len(search):
+        found = match_rows(sides.take(first[search]), linkage)
+        at = np.full(len(first), len(search))
+        at[search] = np.arange(len(search))
+        at = at[which]
+        target = np.maximum(target, np.append(found.original, -1)[at])
+        equal = np.maximum(equal, np.append(found.equal, 0)[at])
+        ambiguous |= np.append(found.ambiguous, False)[at]
+    hit, open_ = np.flatnonzero(target >= 0), np.flatnonzero(there & (target < 0))
+    tied = assign_in_order(contents, open_, hit, target[hit])
     return Alignment(
-        columns, hit, target[hit], found.equal[which][hit], suspect.rows, original.rows,
-        int(found.ambiguous[which].sum()),
+        columns, hit, target[hit], equal[hit], sides.rows, sides.original.shape[1], int(ambiguous.sum()),
+        open_[tied >= 0], tied[tied >= 0],
     )  # fmt: skip
+
+
+def settle_columns(
+    original: CanonicalTable, suspect: CanonicalTable, profiles: Sequence[ColumnProfile]
+) -> tuple[ColumnMatch, ...]:
+    """Return which column is which and through which map, as values, names and some aligned rows show it.
+
+    Parameters
+    ----------
+    original, suspect : CanonicalTable
+        Folded.
+    profiles : sequence of ColumnProfile
+        Of all columns of the original.
+    """
+    proposal = propose_columns(original, suspect, profiles)
+    columns = proposal.columns
+    if not (original.rows and suspect.rows):
+        return columns
+    hits = np.empty(0, np.int64)
+    if columns:
+        start = proposal.sure if _identify(proposal.sure, profiles, original.rows) else columns
+        hits, own = _probe(suspect, profiles, start)
+        columns = learn_columns(original, suspect, columns, hits, own)
+    if len(hits) >= _ENOUGH_ROWS:
+        return columns
+    guess = (*columns, *guess_columns(original, suspect, columns))
+    for _ in range(_ROUNDS):
+        hits, own = _probe(suspect, profiles, guess)
+        learnt = learn_columns(original, suspect, guess, hits, own)
+        if len(hits) < _ENOUGH_ROWS or learnt == guess:
+            break
+        guess = learnt
+    return learnt if len(hits) >= _ENOUGH_ROWS else columns
+
+
+def _probe(
+    suspect: CanonicalTable, profiles: Sequence[ColumnProfile], columns: Sequence[ColumnMatch]
+) -> tuple[I64, I64]:
+    """Align a few hundred rows by some columns: suspect rows and original rows."""
+    if not columns:
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    first, _ = distinct_rows(suspect, columns)
+    probe = first[np.linspace(0, len(first) - 1, min(_PROBE_ROWS, len(first))).astype(np.int64)]
+    sides = make_sides(profiles, suspect, columns).take(probe)
+    _, match = fit_linkage(sides, _PROBE_LOOKUPS)
+    hit = match.original >= 0
+    return probe[hit], match.original[hit]
 
 
 def _identify(columns: Sequence[ColumnMatch], profiles: Sequence[ColumnProfile], rows: int) -> bool:
     """Whether some columns hold twice the bits that tell `rows` rows apart."""
     bits = sum(profiles[c.original].entropy for c in columns)
     return len(columns) >= 2 and bits >= 2 * math.log2(max(2, rows))
-
-
-def _settle(
-    original: CanonicalTable,
-    suspect: CanonicalTable,
-    profiles: Sequence[ColumnProfile],
-    start: Sequence[ColumnMatch],
-    columns: tuple[ColumnMatch, ...],
-) -> tuple[ColumnMatch, ...]:
-    """Correct and complete the columns by the rows that those of `start` align."""
-    first, _ = distinct_rows(suspect, start)
-    probe = first[np.linspace(0, len(first) - 1, min(_PROBE_ROWS, len(first))).astype(np.int64)]
-    sides = make_sides(profiles, suspect, start).take(probe)
-    _, match = fit_linkage(sides, _PROBE_LOOKUPS)
-    hit = match.original >= 0
-    return refine_columns(original, suspect, columns, probe[hit], match.original[hit])

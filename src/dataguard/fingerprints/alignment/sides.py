@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataguard.carrier import ColumnMatch
-from dataguard.fingerprints.alignment.profiles import ColumnProfile
+from dataguard.fingerprints.alignment.profiles import ColumnProfile, seen_through
 from dataguard.values import CanonicalTable, mix64
 
 __all__ = ["Sides", "distinct_rows", "join_sides", "make_sides"]
@@ -43,6 +43,8 @@ class Sides:
     offsets : (C,) int64
     tau : (C,) float64
         Largest distance of near values, -1 where only equality counts.
+    by_row : (n, C) uint32
+        `original` with rows first, for what looks at few rows but all of their columns.
     pool : (k,) int64 or None
         The original rows that serve as controls, where not every row will do: in candidates gathered
         from a large table these are the rows whose own candidates were gathered too.
@@ -55,6 +57,7 @@ class Sides:
     table: F64
     offsets: I64
     tau: F64
+    by_row: U32
     pool: I64 | None = None
 
     @property
@@ -85,6 +88,7 @@ class Sides:
             self.table,
             self.offsets[columns],
             self.tau[columns],
+            np.ascontiguousarray(self.by_row[:, columns]),
             self.pool,
         )
 
@@ -115,20 +119,22 @@ def make_sides(
     suspect : CanonicalTable
     columns : sequence of ColumnMatch
     """
-    used = tuple(profiles[c.original] for c in columns)
+    used = tuple(seen_through(profiles[c.original], c.through) for c in columns)
     cells = [suspect.columns[c.suspect] for c in columns]
     n, m = (used[0].rows if used else 0), suspect.rows
     sizes = np.array([len(p.values) for p in used], np.int64)
+    original = np.stack([p.ids for p in used]) if used else np.empty((0, n), np.uint32)
     return Sides(
         used,
-        np.stack([p.ids for p in used]) if used else np.empty((0, n), np.uint32),
-        np.stack([p.find(c.key) for p, c in zip(used, cells, strict=True)])
+        original,
+        np.stack([p.find_cells(c) for p, c in zip(used, cells, strict=True)])
         if used
         else np.empty((0, m), np.uint32),
         np.stack([c.number for c in cells]) if used else np.empty((0, m)),
         np.concatenate([p.numbers for p in used]) if used else np.empty(0),
         np.cumsum(sizes) - sizes,
         np.array([p.tau for p in used]),
+        np.ascontiguousarray(original.T),
     )
 
 
