@@ -92,6 +92,10 @@ ONE_OF = {"plant": lambda c: c.startswith("XMEAS"), "figures": lambda c: c == "c
 """Columns in which two rows that are equal are one row in truth; by default all."""
 
 
+JOINED = {"flights", "wide", "weather", "planes"}
+"""Tables that hold columns of each other: never taken for unrelated ones."""
+
+
 @cache
 def source(name: str) -> pa.Table:
     """Return a table without repeated rows, in file order."""
@@ -161,6 +165,8 @@ def pair(number: int) -> tuple[dict[str, Any], pa.Table, pa.Table]:
     rng = np.random.default_rng([SEED, number])
     kind = str(rng.choice(list(SHARES), p=list(SHARES.values())))
     first, second = (str(x) for x in rng.choice(list(TABLES), 2, replace=False))
+    while kind == "unrelated" and (second == first or {first, second} <= JOINED):
+        second = str(rng.choice(list(TABLES)))
     one = source(first)
     if kind == "unrelated":
         other = source(second)

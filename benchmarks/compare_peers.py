@@ -134,18 +134,17 @@ def datacompy(original: str, suspect: str, key: list[str]) -> Answer:
 
 # --- splink ----------------------------------------------------------------------------------------
 
-PAIRS = 3_000_000
-"""Largest number of candidate pairs of a blocking rule."""
+PAIRS = 50
+"""Largest number of candidate pairs of a blocking rule, per row of the suspect."""
 
 
 def splink(original: str, suspect: str, _: list[str]) -> Answer:
     """Link by up to eleven shared columns, three blocking rules, EM; the best partner above 0.9 of each row.
 
     Texts are compared exactly and by Jaro-Winkler, numbers exactly and within 5 % of a standard deviation.
-    Blocks: the single columns, then pairs, that give the fewest pairs and still have values in common.
+    Where training then fails on a level that no pair reaches: six columns whose values survived, exactly.
     """
     import duckdb
-    from splink import DuckDBAPI, Linker, SettingsCreator, block_on
 
     con = duckdb.connect()
     tables = {}
@@ -165,53 +164,70 @@ def splink(original: str, suspect: str, _: list[str]) -> Answer:
                 con.execute(f"ALTER TABLE {side} ALTER {quoted(c)} TYPE {'VARCHAR' if texts else 'DOUBLE'}")
                 tables[side][c] = "VARCHAR" if texts else "DOUBLE"
     distinct = {c: con.execute(f"SELECT count(DISTINCT {quoted(c)}) FROM a").fetchall()[0][0] for c in shared}
-    rules = blocking(con, shared)
+    rules = blocking(con, shared, distinct)
     if not rules:
         return {}, nothing, {"refused": "no blocking rule with few enough pairs"}
     chosen = sorted((c for c in shared if distinct[c] > 1), key=lambda c: -distinct[c])[:11]
+    try:
+        found = linked(con, [comparison(con, c, tables["a"][c], distinct[c]) for c in chosen], rules)
+    except ValueError:
+        import splink.comparison_library as cl
+
+        found = linked(con, [cl.ExactMatch(c) for c in chosen if in_common(con, c) >= 0.8][:6], rules)
+    return {c: c for c in shared}, lambda: found, {"blocked_on": rules}
+
+
+def linked(con: Any, comparisons: list[Any], rules: list[list[str]]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the best partner above 0.9 of each row of the suspect."""
+    from splink import DuckDBAPI, Linker, SettingsCreator, block_on
+
     api = DuckDBAPI(connection=con)
     settings = SettingsCreator(
         link_type="link_only",
-        comparisons=[comparison(con, c, tables["a"][c], distinct[c]) for c in chosen],
+        comparisons=comparisons,
         blocking_rules_to_generate_predictions=[block_on(*r) for r in rules],
         retain_matching_columns=False,
     )
     linker = Linker([api.register(side, dataset_display_name=f"side_{side}") for side in "ab"], settings)
-    rows = con.execute("SELECT (SELECT count(*) FROM a), (SELECT count(*) FROM b)").fetchall()[0]
     linker.training.estimate_probability_two_random_records_match([block_on(*rules[0])], recall=0.8)
     linker.training.estimate_u_using_random_sampling(max_pairs=1e6, seed=1)
     for rule in rules[:2]:
         linker.training.estimate_parameters_using_expectation_maximisation(block_on(*rule))
     made = linker.inference.predict(threshold_match_probability=0.9).physical_name
     best = con.execute(
-        f"SELECT unique_id_r, arg_max(unique_id_l, match_weight) FROM {made} GROUP BY unique_id_r"
+        f"SELECT unique_id_r AS s, arg_max(unique_id_l, match_weight) AS o FROM {made} GROUP BY unique_id_r"
     ).fetchnumpy()
-    found = tuple(np.asarray(v, np.int64) for v in best.values())
-    return {c: c for c in shared}, lambda: (found[0], found[1]), {"blocked_on": rules, "rows_in": list(rows)}
+    return np.asarray(best["s"], np.int64), np.asarray(best["o"], np.int64)
 
 
-def blocking(con: Any, shared: list[str]) -> list[list[str]]:
-    """Return up to three lists of columns to block on: few pairs, no column twice."""
-    from itertools import combinations
+def in_common(con: Any, name: str) -> float:
+    """Return the share of the suspect's cells of a column whose value the original's column has."""
+    column = quoted(name)
+    return (
+        con.execute(f"SELECT avg(({column} IN (SELECT {column} FROM a))::INT) FROM b").fetchall()[0][0] or 0.0
+    )
 
-    sizes = []
-    for names in [[c] for c in shared] + [list(p) for p in combinations(shared[:12], 2)]:
-        cells = ", ".join(quoted(c) for c in names)
+
+def blocking(con: Any, shared: list[str], distinct: dict[str, int]) -> list[list[str]]:
+    """Return up to three lists of columns to block on, no column twice.
+
+    Columns whose values survived, the most varied first, as many as it takes to have few enough pairs.
+    """
+    left = sorted((c for c in shared if in_common(con, c) >= 0.8), key=lambda c: -distinct[c])
+    chosen: list[list[str]] = []
+    rule: list[str] = []
+    rows = con.execute("SELECT count(*) FROM b").fetchall()[0][0]
+    for name in left:
+        rule = [*rule, name]
+        cells = ", ".join(map(quoted, rule))
         pairs = con.execute(
             f"SELECT coalesce(sum(x.n * y.n), 0) FROM (SELECT {cells}, count(*) n FROM a GROUP BY ALL) x "
             f"JOIN (SELECT {cells}, count(*) n FROM b GROUP BY ALL) y USING ({cells})"
         ).fetchall()[0][0]
-        if 0 < pairs <= PAIRS:
-            sizes.append((pairs, names))
-    least = con.execute("SELECT count(*) FROM b").fetchall()[0][0] // 2
-    chosen: list[list[str]] = []
-    # A rule that finds hardly any pair is broken by the edit; of the others the smallest come first.
-    for _, names in sorted(sizes, key=lambda s: (s[0] < least, s[0] if s[0] >= least else -s[0])):
-        if not any(set(names) & set(c) for c in chosen):
-            chosen.append(names)
-        if len(chosen) == 3:
-            break
-    return chosen
+        if pairs <= PAIRS * rows:
+            chosen.append(rule)
+            rule = []
+    return chosen[:3]
 
 
 def comparison(con: Any, name: str, kind: str, distinct: int) -> Any:
@@ -245,15 +261,15 @@ def valentine(original: str, suspect: str, which: str) -> Answer:
     Coma reads names and, where the NLTK corpora it wants are at hand, values.
     """
     import pandas as pd
+    from nltk.corpus import stopwords
     from valentine import valentine_match
     from valentine.algorithms import Coma, JaccardDistanceMatcher
-    from valentine.utils.utils import ensure_nltk_data
 
     said: dict[str, Any] = {}
     matcher = JaccardDistanceMatcher()
     if which == "coma":
         try:
-            ensure_nltk_data()
+            stopwords.words("english")
             matcher = Coma(use_instances=True)
         except LookupError:
             matcher, said = Coma(), {"note": "names only: its NLTK corpora are not here"}

@@ -156,7 +156,9 @@ def named_right(step: str, changes: Changes, values: np.ndarray) -> bool:
         return _affine(rest, changes, values)
     if kind == "rounded":
         size = float(rest[0])
-        return any(c["kind"] == kind and abs(float(c.get("step", 0)) / size - 1) <= 1e-9 for c in changes)
+        said = [c.get("step", 0) for c in changes if c["kind"] == kind]
+        # Steps of times are words.
+        return any(not isinstance(s, str) and abs(float(s) / size - 1) <= 1e-9 for s in said)
     if kind == "noise":
         sd = float(rest[0])
         return any(c["kind"] == kind and abs(float(c.get("sd", 0)) / sd - 1) <= 0.2 for c in changes)
@@ -195,16 +197,30 @@ def score_steps(case: Case, columns: Sequence[Mapping[str, Any]]) -> dict[str, A
 
 
 def score_aggregate(base: Base, case: Case, document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return whether the grouping column and each function of an aggregate were named."""
+    """Return whether the grouping column and each function of an aggregate were named.
+
+    A function that gives the same values in every group (the largest and the mean of a constant) is right too.
+    """
     by = base.group[0]
-    found = next((c for c in document["changes"] if c["kind"] == "aggregated"), {})
-    named = found.get("by", [])
-    functions = found.get("functions", {})
-    if isinstance(functions, Mapping):
-        said = {str(k): str(v) for k, v in functions.items()}
-    else:
-        said = {name: str(f) for f in functions for name in case.suspect.column_names if name in str(f)}
-    right = [n for n, step in case.steps.items() if all(word in said.get(n, "") for word in step.split())]
-    missed = [f"{n}: {step}" for n, step in case.steps.items() if n not in right]
-    ok = by == named or list(named) == [by]
-    return {"by": ok, "right": len(right), "true": len(case.steps), "missed": missed, "wrong": []}
+    change = next((c for c in document["changes"] if c["kind"] == "aggregated"), {})
+    said = {f["suspect"]: f for f in change.get("functions", ())}
+    missed = []
+    for name, step in case.steps.items():
+        function, *source = step.split(maxsplit=1)
+        f = said.get(name, {})
+        named = f.get("function") == function and (not source or f.get("original") == source[0])
+        if not named and not _gives(base, case, name, f):
+            missed.append(f"{name}: {step}")
+    keys = [k["original"] for k in change.get("by", ())]
+    right = len(case.steps) - len(missed)
+    return {"by": keys == [by], "right": right, "true": len(case.steps), "missed": missed, "wrong": []}
+
+
+def _gives(base: Base, case: Case, name: str, said: Mapping[str, Any]) -> bool:
+    """Return whether a function said of an aggregated column gives its values."""
+    function, source = said.get("function"), said.get("original")
+    if function not in {"count", "max", "mean", "min", "sum"} or source not in base.original.column_names:
+        return False
+    groups = base.original.group_by(base.group[0], use_threads=False).aggregate([(source, function)])
+    a, b = numbers(groups, f"{source}_{function}"), numbers(case.suspect, name)
+    return bool(np.allclose(a, b, rtol=1e-9, atol=0, equal_nan=True))

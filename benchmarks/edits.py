@@ -100,8 +100,8 @@ def flights(rows: int = 100_000) -> Base:
     )  # fmt: skip
 
 
-def wide(rows: int = 100_000) -> Base:
-    """Departures joined with the weather and the plane: 33 columns, with texts, dates and gaps."""
+def joined_flights() -> pa.Table:
+    """Return all departures, in file order, with the weather of the hour and the plane: 33 columns."""
     flights_, planes = (
         _read("tables/nycflights13_flights.parquet"),
         _read("tables/nycflights13_planes.csv.gz"),
@@ -122,8 +122,12 @@ def wide(rows: int = 100_000) -> Base:
         flights_.append_column("place", order).join(weather, ["origin", "time_hour"]).join(planes, "tailnum")
     )
     joined = joined.sort_by("place").drop_columns(["place"]).combine_chunks()
-    joined = joined.drop_columns(["visib", "engine"])
-    original, others = _split(joined, rows)
+    return joined.drop_columns(["visib", "engine"])
+
+
+def wide(rows: int = 100_000) -> Base:
+    """Departures joined with the weather and the plane: 33 columns, with texts, dates and gaps."""
+    original, others = _split(joined_flights(), rows)
     units = {"distance": (1.609344, 0, 2), "temp": (5 / 9, -160 / 9, 2), "dewp": (5 / 9, -160 / 9, 2),
              "wind_speed": (0.44704, 0, 4), "air_time": (1 / 60, 0, 4)}  # fmt: skip
     return Base(

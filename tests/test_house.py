@@ -26,6 +26,7 @@ FLOORS: list[list[str]] = [
     ["slots"],
     ["carrier"],
     ["watermarking", "fingerprints", "modalities", "evidence", "registry"],
+    ["pages"],
     ["holdings", "trees"],
     ["runs", "audit", "backup", "housing"],
     ["reading"],

@@ -143,8 +143,9 @@ def test_levels_scores_and_best_pairs_equal_plain_loops() -> None:
     numbers[1, 0] = 3.3
     pairs = np.array([(s, o) for s in range(m) for o in range(n)])
     levels = np.empty((len(pairs), c), np.uint8)
-    kernels.pair_levels(pairs, suspect, original, numbers, table, offsets, tau, levels)
-    weights = rng.integers(-900, 900, (c, 4, m)).astype(np.int32)
+    by_row = (np.ascontiguousarray(x.T) for x in (suspect, original, numbers))
+    kernels.pair_levels(pairs, *by_row, table, offsets, tau, levels)
+    weights = rng.integers(-900, 900, (m, c, 4)).astype(np.int32)
     score_, best = np.empty(len(pairs), np.int64), np.empty(m, np.int64)
     kernels.pair_scores(pairs, levels, weights, score_)
     kernels.best_pairs(pairs, score_, best)
@@ -154,7 +155,7 @@ def test_levels_scores_and_best_pairs_equal_plain_loops() -> None:
             equal = suspect[k, s] == original[k, o]
             band = 1 if d <= tau[k] / 2 else 2 if d <= tau[k] else 3
             assert levels[p, k] == (0 if equal else band)
-        assert score_[p] == sum(weights[k, levels[p, k], s] for k in range(c))
+        assert score_[p] == sum(weights[s, k, levels[p, k]] for k in range(c))
     assert best.tolist() == [s * n + int(np.argmax(score_[s * n : (s + 1) * n])) for s in range(m)]
     assert set(np.unique(levels)) == {0, 1, 2, 3}
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from dataguard.budget import DEFAULT_BUDGET, Budget
 from dataguard.carrier import Carrier
 from dataguard.errors import DataguardError, UsageError
+from dataguard.fingerprints.comparison.exhibits import Exhibits, make_exhibits
+from dataguard.fingerprints.comparison.public import public_rows
 from dataguard.fingerprints.comparison.tables import Comparison
 from dataguard.fingerprints.engines import default_engines
 from dataguard.fingerprints.sketch import merge_sketches, overlap
@@ -20,11 +22,21 @@ from dataguard.formats.parts import SeveralTablesError
 from dataguard.formats.source import PART, Source, open_source, shown
 from dataguard.holdings import OpenVault
 from dataguard.modalities.discovery import carrier, detect
-from dataguard.model import COMPARE_ALPHA, Relation, Shown
+from dataguard.model import COMPARE_ALPHA, Relation, Shown, plain, without_nan
 from dataguard.reading import decoded, edges_of, large
 from dataguard.registry.store import Dataset
 
-__all__ = ["Found", "ScanResult", "compare", "compare_sources", "expand", "matches", "newest", "scan"]
+__all__ = [
+    "Found",
+    "ScanResult",
+    "compare",
+    "compare_sources",
+    "compare_with_exhibits",
+    "expand",
+    "matches",
+    "newest",
+    "scan",
+]
 
 # --- compare -------------------------------------------------------------------------------------
 
@@ -46,30 +58,91 @@ def compare(
     budget : Budget
         Tables that do not fit its memory together are compared by samples.
     """
+    return replace(_compared(original, suspect, (), alpha, budget), basis=None)
+
+
+def compare_with_exhibits(
+    original: str | os.PathLike[str] | object,
+    suspect: str | os.PathLike[str] | object,
+    *,
+    alpha: float = COMPARE_ALPHA,
+    budget: Budget = DEFAULT_BUDGET,
+    public: Sequence[str | os.PathLike[str] | object] = (),
+) -> tuple[Comparison, Exhibits]:
+    """Return how two datasets are related, and rows and values to look at.
+
+    Parameters
+    ----------
+    original, suspect, alpha, budget
+        As for :func:`compare`.
+    public : sequence of path or Arrow stream object
+        Freely available data: suspect rows found in it are left out before the comparison.
+
+    Raises
+    ------
+    UsageError
+        `public` with tables that do not fit the memory.
+    """
+    found = _compared(original, suspect, public, alpha, budget)
+    basis = found.basis
+    shown = Exhibits() if basis is None else make_exhibits(
+        basis.original, basis.suspect, basis.alignment, found.columns
+    )  # fmt: skip
+    return replace(found, basis=None), shown
+
+
+def _compared(
+    original: object, suspect: object, public: Sequence[object], alpha: float, budget: Budget
+) -> Comparison:
     _check_alpha(alpha)
     first, second = open_source(original), open_source(suspect)
-    return compare_sources(detect(first), first, second, alpha, budget)
+    return compare_sources(detect(first), first, second, alpha, budget, [open_source(p) for p in public])
 
 
 def compare_sources(
-    handler: Carrier[Any], original: Source, suspect: Source, alpha: float, budget: Budget
+    handler: Carrier[Any],
+    original: Source,
+    suspect: Source,
+    alpha: float,
+    budget: Budget,
+    public: Sequence[Source] = (),
 ) -> Comparison:
     """Return how two sources of one kind are related (see :func:`compare`)."""
     engines = default_engines()
-    size = sum(s.rows() * row_cost(s) for s in (original, suspect))
+    size = sum(s.rows() * row_cost(s) for s in (original, suspect, *public))
     found: Comparison
     # Comparing takes about half of what registering does (measured: 48 bytes a cell of two flights files).
-    if memory_for(size * 2 // 3) <= budget.memory:
-        a, b = handler.decode(original), handler.decode(suspect)
-        budget.watch("compare", 0, 2)
-        aligned = handler.align(a, b, engines)
-        budget.watch("compare", 1, 2)
-        found = handler.compare(a, b, aligned, engines, alpha)
-        budget.watch("compare", 2, 2)
-    else:
+    if memory_for(size * 2 // 3) > budget.memory:
+        if public:
+            raise UsageError(
+                "freely available rows can be left out only of tables that fit the memory", where=suspect.name,
+                remedy="give more with --memory",
+            )  # fmt: skip
         first, second = (large(handler, s, edges_of(s, budget), budget) for s in (original, suspect))
         found = handler.compare_large(first, second, engines, alpha)
-    return found
+        return found
+    a, b = handler.decode(original), handler.decode(suspect)
+    budget.watch("compare", 0, 2)
+    left_out = None
+    if public:
+        known = (handler.decode(p).canonical for p in public)
+        left_out = public_rows(b.canonical, known, engines.align, alpha)
+        b = handler.take(b, left_out.kept)
+    aligned = handler.align(a, b, engines)
+    budget.watch("compare", 1, 2)
+    found = handler.compare(a, b, aligned, engines, alpha)
+    budget.watch("compare", 2, 2)
+    if left_out is None:
+        return found
+    counted = [{"name": p.name, **told} for p, told in zip(public, _told(left_out.files), strict=True)]
+    told = {"rows": int(left_out.public.sum()), "files": counted}
+    return replace(found, parts={**found.parts, "public": told})
+
+
+def _told(files: Sequence[object]) -> list[dict[str, Any]]:
+    shown = without_nan(plain(files))
+    assert isinstance(shown, list)
+    return shown
 
 
 # --- scan ----------------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ __all__ = [
     "html_table",
     "plain",
     "slot_leaf",
+    "without_nan",
 ]
 
 ONE = 65536
@@ -154,16 +155,17 @@ def document(schema: str, value: object) -> dict[str, Any]:
         Name and version, e.g. ``dataguard.trace/1``.
     value : dataclass
     """
-    shown = _without_nan(plain(value))
+    shown = without_nan(plain(value))
     assert isinstance(shown, dict)
     return {"schema": schema, **shown}
 
 
-def _without_nan(value: object) -> object:
+def without_nan(value: object) -> object:
+    """Return JSON types with null for every number that is none."""
     if isinstance(value, dict):
-        return {k: _without_nan(v) for k, v in value.items()}
+        return {k: without_nan(v) for k, v in value.items()}
     if isinstance(value, list):
-        return [_without_nan(v) for v in value]
+        return [without_nan(v) for v in value]
     return None if isinstance(value, float) and math.isnan(value) else value
 
 

@@ -8,7 +8,7 @@ the end are these candidates and a plain sample of the table.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,9 +27,10 @@ from dataguard.fingerprints.alignment.linkage import (
 from dataguard.fingerprints.alignment.lookups import Lookups, plan_lookups
 from dataguard.fingerprints.alignment.profiles import ColumnProfile, profile_column
 from dataguard.fingerprints.alignment.sides import Sides, make_sides
+from dataguard.folding.columns import fold_column, fold_table
 from dataguard.values import CanonicalTable
 
-__all__ = ["Query", "candidates", "gather_rows", "propose_over_blocks"]
+__all__ = ["Query", "candidates", "fold_large", "gather_rows", "propose_over_blocks"]
 
 I64 = NDArray[np.int64]
 U64 = NDArray[np.uint64]
@@ -77,8 +78,25 @@ def candidates(original: Large[CanonicalTable], sample: CanonicalTable, suspect:
         Some of its rows, evenly spread.
     suspect : CanonicalTable
     """
-    columns = propose_over_blocks(original, sample, suspect)
-    return gather_rows(original, sample, [Query(suspect, columns)])[0]
+    typical, wanted, whole = fold_table(sample), fold_table(suspect), fold_large(original, sample)
+    columns = propose_over_blocks(whole, typical, wanted)
+    return gather_rows(whole, typical, [Query(wanted, columns)])[0]
+
+
+def fold_large(original: Large[CanonicalTable], sample: CanonicalTable) -> Large[CanonicalTable]:
+    """Return a large table folded block by block, every column read as a sample of it decides."""
+    ways = [fold_column(c).ways for c in sample.columns]
+
+    def folded(block: CanonicalTable) -> CanonicalTable:
+        columns = tuple(fold_column(c, w).column for c, w in zip(block.columns, ways, strict=True))
+        return CanonicalTable(block.names, columns)
+
+    def blocks() -> Iterator[CanonicalTable]:
+        for block in original.blocks():
+            yield folded(block)
+            del block  # or it would live on while the next one is read
+
+    return Large(original.units, original.room, blocks, lambda rows: folded(original.take(rows)))
 
 
 def _numbered(values: U64) -> ColumnProfile:

@@ -125,7 +125,7 @@ class _Pairs:
             return replace(match, through=fit.map)
         recoded = fit_recoding(a.key, b.key)
         if recoded is not None and recoded.explained >= max(same + _GAIN, _EXPLAINED):
-            return replace(match, through=recoded.recoding)
+            return replace(match, through=recoded.map)
         return match
 
     def numeric(self, o: int, s: int) -> ColumnMatch | None:
@@ -156,7 +156,7 @@ class _Pairs:
 
     def _open(self, side: int, taken: set[int]) -> list[int]:
         table = (self._suspect, self._original)[side]
-        columns = []
+        columns: list[int] = []
         for c in range(len(table.columns)):
             if c not in taken and len(columns) < _MOST_OPEN:
                 x = self._number(side, c)
@@ -179,7 +179,7 @@ class _Pairs:
             for o in near:
                 fit = fit_recoding(sides[1][o][0], key)
                 if fit is not None and fit.explained >= _EXPLAINED:
-                    match = ColumnMatch(o, s, "rows", round(fit.explained, 4), fit.recoding)
+                    match = ColumnMatch(o, s, "rows", round(fit.explained, 4), fit.map)
                     found.append((fit.explained, match))
         return _one_to_one(found)
 

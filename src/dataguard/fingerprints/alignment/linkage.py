@@ -32,6 +32,7 @@ __all__ = [
     "control_rows",
     "fit_linkage",
     "match_rows",
+    "nearest_rows",
     "plain_linkage",
     "weigh",
 ]
@@ -56,7 +57,9 @@ _CHUNK = 8192
 """Suspect rows looked up at a time."""
 
 LOOKUPS, FEW_LOOKUPS = 96, 24
-"""Look-ups per suspect row; and where untouched columns alone would tell rows apart three times over."""
+_MANY_ROWS = 16_384
+"""Look-ups per suspect row; and where untouched columns alone would tell rows apart three times over, or there
+are so many rows that it does not take every one of them."""
 
 _UNTOUCHED = 0.98
 """Share of equal cells from which on a fitted column counts as untouched."""
@@ -68,6 +71,9 @@ the expected share of matched rows that were not copied is too."""
 _CHANCE = 1.0
 """Original rows that may fit as well as the best one by chance, on average. Loose, because
 columns depend on each other; the control rows draw the real line."""
+
+_BEYOND = np.array([0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0])
+"""Cut-offs beyond all controls, in mean excesses."""
 
 _STRICT = 0.01
 """Share of control rows that pass the strict cut-off."""
@@ -94,6 +100,8 @@ class Linkage:
         The same for a row of the same source and its best match among the others.
     cutoff : float
         Nats by which `shares` must explain a row better than `apart`.
+    searched : float
+        The same for a row that differs in some column: few of those matched may be wrong, too.
     strict : float
         The same, so that hardly any control row passes.
     """
@@ -101,6 +109,7 @@ class Linkage:
     shares: F64
     apart: F64
     cutoff: float
+    searched: float
     strict: float
 
 
@@ -136,7 +145,7 @@ class _Ranked:
 def plain_linkage(sides: Sides) -> Linkage:
     """Return the linkage before any row is seen: prior shares, and no cut-off."""
     shares = np.array([_FINE if t >= 0 else _COARSE for t in sides.tau]).reshape(-1, 4)
-    return Linkage(shares, shares, -math.inf, -math.inf)
+    return Linkage(shares, shares, -math.inf, -math.inf, -math.inf)
 
 
 def control_rows(sides: Sides, count: int, skip: int = 0) -> I64:
@@ -221,13 +230,28 @@ def match_rows(sides: Sides, linkage: Linkage, exclude: I64 | None = None) -> Ro
     steady = linkage.shares[:, 0] >= _UNTOUCHED
     bits = float(sides.entropy[steady].sum())
     enough = bits >= 3 * math.log2(max(2, sides.original.shape[1]))
-    lookups = plan_lookups(sides, linkage.shares, FEW_LOOKUPS if enough else LOOKUPS)
+    few = enough or sides.rows > _MANY_ROWS
+    lookups = plan_lookups(sides, linkage.shares, FEW_LOOKUPS if few else LOOKUPS)
     parts = [_match_chunk(sides, linkage, exclude, lookups, s) for s in range(0, max(1, sides.rows), _CHUNK)]
     return RowMatch(
         np.concatenate([p.original for p in parts]),
         np.concatenate([p.equal for p in parts]),
         np.concatenate([p.ambiguous for p in parts]),
     )
+
+
+def nearest_rows(sides: Sides, linkage: Linkage, exclude: I64) -> I64:
+    """Return the original row that fits each suspect row best, whether copied or not; -1 where none was met.
+
+    Parameters
+    ----------
+    sides : Sides
+    linkage : Linkage
+    exclude : (m,) int64
+        One original row per suspect row that does not count.
+    """
+    candidates = plan_lookups(sides, linkage.shares, LOOKUPS).search(sides, exclude)
+    return _rank(sides, linkage.shares, candidates, compare_pairs(sides, candidates)).original
 
 
 def _match_chunk(
@@ -321,7 +345,9 @@ def _evidence(ranked: _Ranked, linkage: Linkage) -> F64:
 def _decide(ranked: _Ranked, linkage: Linkage) -> RowMatch:
     from dataguard.fingerprints.alignment._kernels import EQUAL
 
-    accepted = ranked.fits & (_evidence(ranked, linkage) >= linkage.cutoff)
+    differs = (ranked.levels != EQUAL).any(1)
+    least = np.where(differs, max(linkage.cutoff, linkage.searched), linkage.cutoff)
+    accepted = ranked.fits & (_evidence(ranked, linkage) >= least)
     clear = accepted & ranked.clear
     equal = np.where(clear, (ranked.levels == EQUAL).sum(1), 0).astype(np.int64)
     return RowMatch(np.where(clear, ranked.original, -1), equal, accepted & ~clear)
@@ -338,13 +364,19 @@ def _update(sides: Sides, linkage: Linkage, ranked: _Ranked, m: int) -> Linkage:
     shares = _posterior(sides, _counts(mine[matched]))
     apart = _counts(others) + 4 * plain_linkage(sides).shares
     apart = apart / apart.sum(1, keepdims=True)
-    draft = Linkage(shares, apart, 0.0, 0.0)
+    draft = Linkage(shares, apart, 0.0, 0.0, 0.0)
     evidence = _evidence(ranked, draft)
     fits = ranked.fits & (ranked.original >= 0)
     control = evidence[m:][(ranked.levels[m:] != EQUAL).any(1) & fits[m:]]
     cuts = np.concatenate([[-np.inf], np.sort(control) + 1e-9])
     strict = float(cuts[-1 - min(len(control), int(_STRICT * len(others)))])
-    return Linkage(shares, apart, _cutoff(evidence[:m][fits[:m]], control, m, len(others)), strict)
+    differs = (mine != EQUAL).any(1)
+    cutoff = _cutoff(evidence[:m][fits[:m]], control, m, len(others))
+    searched = _cutoff(evidence[:m][fits[:m] & differs], control, int(differs.sum()), len(others))
+    # Few controls cannot show what one foreign row in a thousand looks like: where there are foreign rows, one that
+    # differs must be explained better as a copy than as none.
+    searched = searched if searched == -math.inf else max(0.0, searched)
+    return Linkage(shares, apart, cutoff, searched, strict)
 
 
 def _counts(levels: U8) -> I64:
@@ -366,20 +398,26 @@ def _cutoff(mine: F64, control: F64, m: int, controls: int) -> float:
     The number of suspect rows that were not copied is estimated from those below the
     controls' median, and from those that do not fit at all, as most controls do not (Storey,
     J. R. Stat. Soc. B 64, 2002, at two points; the smaller counts, one row added). That many
-    of them pass a cut-off as controls do. Where no cut-off is good enough, a row must stand
-    above all controls. The second point matters where some rows of the original have natural
+    of them pass a cut-off as controls do. Beyond all controls the share that pass is taken to fall
+    exponentially, at the mean excess of the upper tenth of them. Where no cut-off is good enough, a row
+    must stand far above all controls. The second point matters where some rows of the original have natural
     twins (a plant's runs before their faults): those controls alone would outdo every copy.
     """
     if len(control) == 0:
-        return -math.inf
+        few_wrong = (m - len(mine) + 1) / (controls + 1) <= _DOUBT * len(mine)
+        return -math.inf if few_wrong else 0.0
     middle = float(np.median(control))
     below = m - int((mine >= middle).sum())
     unfit = (m - len(mine) + 1) / max(1e-9, 1 - len(control) / max(1, controls))
     foreign = min(m, unfit, below / max(1e-9, 1 - (control >= middle).sum() / max(1, controls)))
     cuts = np.concatenate([[-np.inf], np.sort(control) + 1e-9])
+    rate = (np.arange(len(control), -1, -1) + 1) / (controls + 1)
+    top = np.sort(control)[-max(1, len(control) // 10) :]
+    excess = max(0.1, float(top.mean() - top[0]))
+    cuts = np.concatenate([cuts, cuts[-1] + excess * _BEYOND])
+    rate = np.concatenate([rate, rate[-1] * np.exp(-_BEYOND)])
     passed = len(mine) - np.searchsorted(np.sort(mine), cuts, "left")
-    wrong = foreign * (np.arange(len(control), -1, -1) + 0.5) / (controls + 1)
-    good = np.flatnonzero(wrong <= _DOUBT * passed)
+    good = np.flatnonzero(foreign * rate <= _DOUBT * passed)
     return float(cuts[good[0]]) if len(good) else float(cuts[-1])
 
 

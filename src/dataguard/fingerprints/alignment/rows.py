@@ -21,8 +21,8 @@ from dataguard.fingerprints.alignment.contents import assign_in_order, join_cont
 from dataguard.fingerprints.alignment.learning import learn_columns
 from dataguard.fingerprints.alignment.linkage import accepts_equal, fit_linkage, match_rows
 from dataguard.fingerprints.alignment.profiles import ColumnProfile, profile_column
-from dataguard.fingerprints.alignment.shapes import guess_columns
-from dataguard.fingerprints.alignment.sides import Sides, distinct_rows, make_sides
+from dataguard.fingerprints.alignment.shapes import guess_columns, with_noise
+from dataguard.fingerprints.alignment.sides import Sides, distinct_rows, held_out, make_sides
 from dataguard.folding.columns import fold_table
 from dataguard.values import CanonicalTable
 
@@ -107,30 +107,50 @@ def settle_columns(
     columns = proposal.columns
     if not (original.rows and suspect.rows):
         return columns
+    learning = np.flatnonzero(~held_out(suspect))
     hits = np.empty(0, np.int64)
     if columns:
         start = proposal.sure if _identify(proposal.sure, profiles, original.rows) else columns
-        hits, own = _probe(suspect, profiles, start)
+        hits, own = _probe(suspect, profiles, start, learning)
         columns = learn_columns(original, suspect, columns, hits, own)
     if len(hits) >= _ENOUGH_ROWS:
         return columns
-    guess = (*columns, *guess_columns(original, suspect, columns))
+    guess = guess_columns(original, suspect, columns, learning)
+    if not guess:
+        return columns
+    tried = [_backed(original, suspect, profiles, columns, g, learning) for g in with_noise(suspect, guess)]
+    best = max(tried, key=len)
+    return best or columns
+
+
+def _backed(
+    original: CanonicalTable,
+    suspect: CanonicalTable,
+    profiles: Sequence[ColumnProfile],
+    columns: tuple[ColumnMatch, ...],
+    guess: tuple[ColumnMatch, ...],
+    learning: I64,
+) -> tuple[ColumnMatch, ...]:
+    """Find rows and maps from each other, from matched and guessed columns; nothing if rows do not back them."""
+    learnt, count = (*columns, *guess), 0
     for _ in range(_ROUNDS):
-        hits, own = _probe(suspect, profiles, guess)
-        learnt = learn_columns(original, suspect, guess, hits, own)
-        if len(hits) < _ENOUGH_ROWS or learnt == guess:
+        hits, own = _probe(suspect, profiles, learnt, learning)
+        if len(hits) < _ENOUGH_ROWS:
+            return ()
+        if len(hits) <= count:
             break
-        guess = learnt
-    return learnt if len(hits) >= _ENOUGH_ROWS else columns
+        learnt, count = learn_columns(original, suspect, learnt, hits, own), len(hits)
+    return learnt
 
 
 def _probe(
-    suspect: CanonicalTable, profiles: Sequence[ColumnProfile], columns: Sequence[ColumnMatch]
+    suspect: CanonicalTable, profiles: Sequence[ColumnProfile], columns: Sequence[ColumnMatch], learning: I64
 ) -> tuple[I64, I64]:
-    """Align a few hundred rows by some columns: suspect rows and original rows."""
+    """Align a few hundred of the rows to learn from by some columns: suspect rows and original rows."""
     if not columns:
         return np.empty(0, np.int64), np.empty(0, np.int64)
     first, _ = distinct_rows(suspect, columns)
+    first = first[np.isin(first, learning, assume_unique=True)] if len(learning) < suspect.rows else first
     probe = first[np.linspace(0, len(first) - 1, min(_PROBE_ROWS, len(first))).astype(np.int64)]
     sides = make_sides(profiles, suspect, columns).take(probe)
     _, match = fit_linkage(sides, _PROBE_LOOKUPS)

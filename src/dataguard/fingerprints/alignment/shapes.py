@@ -7,8 +7,8 @@ share them, so a column found here counts only once aligned rows back it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from dataguard.fingerprints.alignment.columns import fold_name
 from dataguard.maps import ValueMap
 from dataguard.values import Canonical, CanonicalTable
 
-__all__ = ["guess_columns", "rank_correlations"]
+__all__ = ["guess_columns", "rank_correlations", "with_noise"]
 
 B = NDArray[np.bool_]
 F64 = NDArray[np.float64]
@@ -45,6 +45,9 @@ _MANY = 250_000
 
 _ROUNDS = 4
 
+_NOISES = (0.05, 0.02, 0.005)
+"""Standard deviations of noise that are tried for guessed columns, in those of the column."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Shapes:
@@ -56,8 +59,9 @@ class _Shapes:
     sample: F64  # (k, rows) for correlations, nan where missing
 
     @classmethod
-    def of(cls, table: CanonicalTable, columns: Sequence[int]) -> _Shapes:
-        rows = np.linspace(0, table.rows - 1, min(table.rows, _SAMPLE)).astype(np.int64)
+    def of(cls, table: CanonicalTable, columns: Sequence[int], allowed: I64 | None = None) -> _Shapes:
+        rows = np.arange(table.rows) if allowed is None else allowed
+        rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), _SAMPLE)).astype(np.int64)]
         kept, quantiles, missing, samples = [], [], [], []
         for c in columns:
             values = _numbers(table.columns[c], rows)
@@ -81,7 +85,7 @@ def _numbers(column: Canonical, rows: I64) -> F64:
 
 
 def guess_columns(
-    original: CanonicalTable, suspect: CanonicalTable, columns: Sequence[ColumnMatch]
+    original: CanonicalTable, suspect: CanonicalTable, columns: Sequence[ColumnMatch], learning: I64
 ) -> tuple[ColumnMatch, ...]:
     """Return further columns that may correspond, by the shapes of their distributions.
 
@@ -90,6 +94,8 @@ def guess_columns(
     original, suspect : CanonicalTable
     columns : sequence of ColumnMatch
         Columns already matched: they are left out, and their correlations with the others help.
+    learning : (k,) int64
+        Suspect rows to learn from.
 
     Returns
     -------
@@ -99,7 +105,7 @@ def guess_columns(
     from scipy.optimize import linear_sum_assignment
 
     taken_o, taken_s = {c.original for c in columns}, {c.suspect for c in columns}
-    left = _Shapes.of(suspect, [i for i in range(len(suspect.columns)) if i not in taken_s])
+    left = _Shapes.of(suspect, [i for i in range(len(suspect.columns)) if i not in taken_s], learning)
     right = _Shapes.of(original, [i for i in range(len(original.columns)) if i not in taken_o])
     if not (len(left.columns) and len(right.columns)):
         return ()
@@ -109,11 +115,11 @@ def guess_columns(
         for j, o in enumerate(right.columns):
             if fold_name(suspect.names[s]) == fold_name(original.names[o]):
                 worth[i, j] += _NAMED
-    anchors = _anchors(original, suspect, columns)
+    anchors = _anchors(original, suspect, columns, learning)
     consistent = _Consistency(left, right, maps, anchors, 0.05 + 1.5 / np.sqrt(few))
     total, chosen = worth, np.full(len(left.columns), -1)
     for _ in range(_ROUNDS):
-        usable = total > _WORST + np.minimum(0.0, total - worth)
+        usable: B = total > _WORST + np.minimum(0.0, total - worth)
         rows, cols = linear_sum_assignment(np.where(usable, total - 2 * _WORST, 0.0), maximize=True)
         before, chosen = chosen, np.full(len(left.columns), -1)
         chosen[rows] = np.where(usable[rows, cols], cols, -1)
@@ -125,6 +131,19 @@ def guess_columns(
         for s, o in enumerate(chosen.tolist())
         if o >= 0 and worth[s, o] > _WORST
     )
+
+
+def with_noise(suspect: CanonicalTable, guess: Sequence[ColumnMatch]) -> Iterator[tuple[ColumnMatch, ...]]:
+    """Yield guessed columns with noise of several sizes: how near is near is not known before rows are."""
+    rows = np.linspace(0, suspect.rows - 1, min(suspect.rows, _SAMPLE)).astype(np.int64)
+    spread = [float(np.nanstd(_numbers(suspect.columns[c.suspect], rows))) for c in guess]
+    for share in _NOISES:
+        yield tuple(
+            replace(c, through=replace(c.through or ValueMap(), noise=share * sd))
+            if isinstance(c.through, ValueMap | None)
+            else c
+            for c, sd in zip(guess, spread, strict=True)
+        )
 
 
 def _worth(left: _Shapes, right: _Shapes, tolerance: float) -> tuple[F64, list[list[ValueMap | None]]]:
@@ -155,7 +174,7 @@ def _worth(left: _Shapes, right: _Shapes, tolerance: float) -> tuple[F64, list[l
 
 def _line(x: F64, y: F64) -> tuple[F64, F64, F64]:
     """Least squares of y on every row of x: scale, shift, mean absolute residual; inf where undefined."""
-    defined = np.isfinite(x).all(1)
+    defined: B = np.isfinite(x).all(1)
     z = np.where(defined[:, None], x, 0.0)
     mean = z.mean(1, keepdims=True)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
@@ -217,11 +236,13 @@ class _Anchors:
     original: F64
 
 
-def _anchors(original: CanonicalTable, suspect: CanonicalTable, columns: Sequence[ColumnMatch]) -> _Anchors:
+def _anchors(
+    original: CanonicalTable, suspect: CanonicalTable, columns: Sequence[ColumnMatch], learning: I64
+) -> _Anchors:
     """Return samples of the matched columns that have a shape, at most 64."""
     pairs = []
     for c in columns:
-        a = _Shapes.of(suspect, [c.suspect])
+        a = _Shapes.of(suspect, [c.suspect], learning)
         b = _Shapes.of(original, [c.original]) if len(a.columns) else a
         if len(a.columns) and len(b.columns):
             pairs.append((a.sample[0], b.sample[0]))

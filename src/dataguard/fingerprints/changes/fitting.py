@@ -35,11 +35,12 @@ _ENOUGH = 0.95
 """A simpler map is preferred when it explains this share of what a better one explains."""
 _ABOVE_CHANCE = 0.3
 """Least share of rows explained beyond those a shuffled column would give (Cohen's kappa)."""
-_NATS = 14.0
-"""Least evidence, by Chernoff's bound, against agreement by chance: e**-14 is 1e-6, for some 200 lines of ten
-functions each."""
+_NATS = 18.0
+"""Least evidence against agreement by chance, by Chernoff's bound: e**-18 for each of the thousand lines that are
+tried at most, 2e-5 for all. Chance itself is estimated, from 16 shifts of the column against itself."""
 _CURVES = ("log", "log1p", "sqrt", "reciprocal", "square", "exp")
-_R2 = 0.5
+_CLEARLY = 0.5
+"""The same for a map with noise, of what lies within two standard deviations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,8 @@ def _best(rated: list[_Rated]) -> _Rated:
 
 
 def _told(points: Points, rated: _Rated) -> Fit:
-    if not (rated.map.is_plain or rated.map.step or rated.map.digits):
+    moved = rated.map.function or rated.map.scale != 1 or rated.map.shift != 0
+    if moved and not (rated.map.step or rated.map.digits):
         rated = _printed(points, rated)
     left = (points.y - rated.map.apply(points.x))[rated.hits]
     # Within the printed precision is exact; what is left are last bits.
@@ -164,15 +166,19 @@ def _stands(points: Points, rated: _Rated, free: int) -> bool:
     distinct = len(np.unique(points.x[rated.hits]))
     if distinct < 2 + free or len(np.unique(points.y[rated.hits])) < 2 + (free > 0):
         return False
-    m = len(points.x)
     shown, slack = rated.map.apply(points.x), _slack(points, 0.0)
+    return _beats_chance(points, rated.hits, shown, slack, free, _ABOVE_CHANCE)
+
+
+def _beats_chance(points: Points, hits: B, shown: F64, slack: F64 | float, free: int, least: float) -> bool:
+    """Whether what is shown agrees with y more than with y of other rows; `least`: of Cohen's kappa."""
+    m, share = len(points.x), float(points.weight[hits].sum())
     turns = 1 + (mix64(np.arange(16, dtype=np.uint64)) % np.uint64(m - 1)).astype(np.int64)
     by_chance = [float(points.weight[np.abs(np.roll(points.y, t) - shown) <= slack].sum()) for t in turns]
     chance = max(float(np.mean(by_chance)), 0.25 / m)
-    share = rated.weight
-    if chance >= 1 or (share - chance) / (1 - chance) < _ABOVE_CHANCE:
+    if chance >= 1 or (share - chance) / (1 - chance) < least:
         return False
-    # The weights make some rows count for more: as many rows as have this much weight, none more than one.
+    # Weights make some rows count for more: as many rows of equal weight would say as much (Kish 1965).
     rows = min(m, 1 / float(np.sum(points.weight**2)))
     return (max(rows, 8) - free) * divergence(share, chance) >= _NATS
 
@@ -187,7 +193,9 @@ def _rounded(points: Points, plain: ValueMap, step: float) -> _Rated:
     grids += [replace(plain, digits=digits)] if digits else []
     for candidate in grids:
         rated = _rate(points, candidate, step)
-        best = rated if rated.weight > best.weight + 0.01 * (1 - best.weight) else best
+        # A column within one power of ten has a step and digits: the step is the plainer word.
+        gain = 0.01 if candidate.digits and best.map.step else 0.01 * (1 - best.weight)
+        best = rated if rated.weight > best.weight + gain else best
     return _clipped(points, best)
 
 
@@ -197,9 +205,11 @@ def _clipped(points: Points, rated: _Rated) -> _Rated:
     bounds = {}
     for name, bound in (("low", float(points.y.min())), ("high", float(points.y.max()))):
         beyond = shown < bound if name == "low" else shown > bound
-        held = points.y[beyond] == bound
-        least = max(3, 0.002 * len(points.x))
-        if held.sum() >= least and held.mean() >= 0.5 and (shown[~rated.hits] != bound).any():
+        held = beyond & (points.y == bound)
+        # One value that comes out a little short is no bound: bounds gather several values, some far beyond.
+        several = len(np.unique(points.x[held])) >= 3
+        far = several and float(np.median(np.abs(shown[held] - bound))) > 2 * rated.map.step
+        if far and held.sum() >= max(3, 0.002 * len(points.x)) and held.sum() >= 0.5 * beyond.sum():
             bounds[name] = bound
     if not bounds:
         return rated
@@ -235,16 +245,14 @@ def _snapped(points: Points, u: F64, found: ValueMap, step: float, tolerance: F6
         return _rounded(points, found, step)
     reach = float(np.ptp(u[near])) or 1.0
     slack = float(np.median(tolerance[near]))
-    best = _shifted(points, u, near, found, step, slack)
-    goal = 0.0
-    chosen = best
+    rated = []
+    most = float(points.weight[near].sum())
     for scale in near_constants(found.scale, max(2 * slack / reach, 1e-10 * abs(found.scale))):
-        rated = _shifted(points, u, near, replace(found, scale=scale), step, slack)
-        goal = max(goal, best.weight)
-        if rated.weight >= 0.99 * goal and rated.weight > 0:
-            return rated
-        chosen = rated if rated.weight > chosen.weight else chosen
-    return chosen
+        rated.append(_shifted(points, u, near, replace(found, scale=scale), step, slack))
+        if rated[-1].weight >= 0.999 * most:
+            return rated[-1]
+    most = max((r.weight for r in rated), default=0.0)
+    return next(r for r in rated if r.weight >= 0.998 * most) if rated else _rounded(points, found, step)
 
 
 def _shifted(points: Points, u: F64, near: B, found: ValueMap, step: float, slack: float) -> _Rated:
@@ -267,7 +275,6 @@ def _shifted(points: Points, u: F64, near: B, found: ValueMap, step: float, slac
 
 def _noise(points: Points, candidates: list[ValueMap]) -> Fit | None:
     """Return the map with the least robust spread around it, where that is clearly less than around nothing."""
-    spread = weighted_median(np.abs(points.y - weighted_median(points.y, points.weight)), points.weight)
     fits = [_blurred(points, ValueMap())]
     for candidate in candidates:
         u = ValueMap(candidate.function).apply(points.x)
@@ -282,22 +289,19 @@ def _noise(points: Points, candidates: list[ValueMap]) -> Fit | None:
     noisy = next(f for f in fits if f.noise <= 1.1 * least)
     if not 0 < noisy.noise < math.inf or noisy.scale == 0:
         return None
-    left = np.abs(points.y - noisy.apply(points.x))
-    hits = left <= 4 * noisy.noise
+    hits = _hits(points, noisy, 4 * noisy.noise)
     if len(np.unique(points.x[hits])) < 4 or hits.mean() < 0.5:
         return None
-    clear = 1 - (1.4826 * spread / noisy.noise) ** -2.0 >= _R2 if spread > 0 else False
-    return Fit(noisy, float(hits.mean()), noisy.noise) if clear or _clear(points, noisy) else None
+    # Half of the noise's reach or less: a band as wide as the column is no map.
+    band = _hits(points, noisy, 2 * noisy.noise)
+    if not _beats_chance(points, band, noisy.apply(points.x), 2 * noisy.noise, 2, _CLEARLY):
+        return None
+    return Fit(noisy, float(hits.mean()), noisy.noise)
 
 
-def _clear(points: Points, noisy: ValueMap) -> bool:
-    """Whether values lie closer to the map than a shuffled column's: for columns that are mostly one value."""
-    shown = noisy.apply(points.x)
-    share = float(points.weight[np.abs(points.y - shown) <= 2 * noisy.noise].sum())
-    turns = 1 + (mix64(np.arange(16, dtype=np.uint64)) % np.uint64(len(shown) - 1)).astype(np.int64)
-    near = [np.abs(np.roll(points.y, t) - shown) <= 2 * noisy.noise for t in turns]
-    chance = float(np.mean([points.weight[n].sum() for n in near]))
-    return chance < 1 and (share - chance) / (1 - chance) >= 0.5
+def _hits(points: Points, made: ValueMap, reach: float) -> B:
+    near: B = np.abs(points.y - made.apply(points.x)) <= reach
+    return near
 
 
 def _scatter(points: Points, left: F64) -> float:

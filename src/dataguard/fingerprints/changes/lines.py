@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 
 from dataguard.values import mix64
 
-__all__ = ["Points", "candidate_lines", "monotone", "points_of", "refined", "weighted_median"]
+__all__ = [
+    "Points",
+    "candidate_lines",
+    "monotone",
+    "points_of",
+    "rank_correlation",
+    "refined",
+    "weighted_median",
+]
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
@@ -80,10 +88,11 @@ def monotone(points: Points) -> float:
     """Return how far y goes with x, or with its size: the larger absolute rank correlation (Spearman 1904)."""
     few = np.arange(0, len(points.at), max(1, len(points.at) // 1024))
     x, y = points.at[few], points.value[few]
-    return max(abs(_rank_correlation(x, y)), abs(_rank_correlation(np.abs(x), y)))
+    return max(abs(rank_correlation(x, y)), abs(rank_correlation(np.abs(x), y)))
 
 
-def _rank_correlation(x: F64, y: F64) -> float:
+def rank_correlation(x: F64, y: F64) -> float:
+    """Return Spearman's rank correlation of two columns without gaps; 0 where one is constant."""
     a, b = (_ranks(v) for v in (x, y))
     a, b = a - a.mean(), b - b.mean()
     size = float(np.sqrt((a @ a) * (b @ b)))

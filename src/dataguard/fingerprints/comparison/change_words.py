@@ -8,14 +8,16 @@ particulars.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from dataguard.fingerprints.comparison.foreign import count_text, number_text, quoted
-from dataguard.fingerprints.comparison.words import MOST_NAMES, Words, names_words, share_words, value_words
+from dataguard.fingerprints.comparison.words import MOST_NAMES, Words, names_words, share_of, value_words
 
 __all__ = ["change_words", "functions_text"]
 
+_PLAIN = re.compile(r"[A-Za-z0-9万億坪 /+:>()²³µ°-]{1,80}")
 _MOST_PAIRS = 4
 """Renamed values that are written out."""
 
@@ -29,10 +31,12 @@ _FUNCTIONS = {
     "square": Words("square", "2乗"),
     "reciprocal": Words("reciprocal", "逆数"),
     "rank": Words("rank", "順位"),
+    "monotone": Words("a monotone map, by table", "単調な写像(数表による)"),
     "table": Words("a monotone map, by table", "単調な写像(数表による)"),
 }
 
 _RULES = {
+    "half-away": Words("halves away from zero", "0.5は零から遠い方へ"),
     "floor": Words("downwards", "切り捨て"),
     "ceil": Words("upwards", "切り上げ"),
     "truncate": Words("towards zero", "零方向へ切り捨て"),
@@ -68,8 +72,8 @@ def _of_cells(change: Detail) -> Words:
     share = _number(change, "share")
     if share is None:
         return Words("", "")
-    w = share_words(share)
-    return Words(f", {w.en} of cells", f"({w.ja}のセル)")
+    w = share_of(share, "cells", "セル")
+    return Words(f", {w.en}", f"({w.ja})")
 
 
 def _affine(change: Detail) -> Words:
@@ -82,18 +86,26 @@ def _affine(change: Detail) -> Words:
     ja = [part.replace("x ", "× ", 1) for part in en]
     plain = " ".join(en) or "scaled", " ".join(ja) or "換算"
     if not unit:
-        return Words(*plain)
+        tail = Words(", a constant factor", "(一定の係数)") if change.get("said") else Words("", "")
+        return Words(plain[0] + tail.en, plain[1] + tail.ja)
     said = _unit(unit)
+    if said.startswith("UTC"):
+        return Words(f"times shifted, {said}", f"時刻をずらす({said.replace(' -> ', ' → ')})")
     return Words(f"{plain[0]}, {said}", f"{plain[1]}({said.replace(' -> ', ' → ')})")
 
 
 def _unit(unit: object) -> str:
-    """Return a recognised unit: ours where it is a short plain word, quoted where it is not."""
+    """Return a recognised unit as it is, and anything else quoted."""
     if isinstance(unit, Mapping):
         unit = [unit.get("from", ""), unit.get("to", "")]
     if isinstance(unit, Sequence) and not isinstance(unit, str):
-        return " -> ".join(quoted(str(u))[1:-1] for u in unit[:2])
-    return quoted(str(unit))[1:-1]
+        return " -> ".join(_ours(str(u)) for u in unit[:2])
+    return _ours(str(unit))
+
+
+def _ours(text: str) -> str:
+    """Return a word of this program as it is; what cannot be one is quoted."""
+    return text if _PLAIN.fullmatch(text) else quoted(text)
 
 
 def _function(change: Detail) -> Words:
@@ -107,17 +119,30 @@ def _function(change: Detail) -> Words:
 
 
 def _rounded(change: Detail) -> Words:
-    step, digits = _number(change, "step"), _number(change, "digits")
+    step, digits, to = change.get("step"), _number(change, "digits"), change.get("to")
     rule = _RULES.get(str(change.get("rule", "")))
-    tail = Words(f" {rule.en}" if rule else "", f"({rule.ja})" if rule else "")
-    if step:
-        n = number_text(step)
+    tail = Words(f", {rule.en}" if rule else "", f"({rule.ja})" if rule else "")
+    if to is not None:
+        return Words(f"held as {value_words(to)}", f"{value_words(to)} 型による丸め")
+    if isinstance(step, str):  # part of a time
+        part = _CLOCK.get(step, Words(quoted(step), quoted(step)))
+        return Words(f"rounded to {part.en}{tail.en}", f"{part.ja}単位に丸め{tail.ja}")
+    if _number(change, "step"):
+        n = value_words(step)
         return Words(f"rounded to {n}{tail.en}", f"{n} 単位に丸め{tail.ja}")
     if digits is not None:
         n = number_text(digits)
         noun = "digit" if digits == 1 else "digits"
         return Words(f"rounded to {n} significant {noun}{tail.en}", f"有効数字{n}桁に丸め{tail.ja}")
     return Words(f"rounded{tail.en}", f"丸め{tail.ja}")
+
+
+_CLOCK = {
+    "second": Words("the second", "秒"), "minute": Words("the minute", "分"), "15 minutes": Words("15 minutes", "15分"),
+    "30 minutes": Words("30 minutes", "30分"), "hour": Words("the hour", "時"), "day": Words("the day", "日"),
+    "date": Words("the day", "日"), "week": Words("the week", "週"), "month": Words("the month", "月"),
+    "quarter": Words("the quarter", "四半期"), "year": Words("the year", "年"),
+}  # fmt: skip
 
 
 def _noise(change: Detail) -> Words:
@@ -146,11 +171,16 @@ def _clipped(change: Detail) -> Words:
 
 
 def _format(change: Detail) -> Words:
-    a, b = change.get("from"), change.get("to")
+    a, b, cells = change.get("from"), change.get("to"), _of_cells(change)
+    if change.get("share") == 1:
+        cells = Words("", "")
     if a is None and b is None:
-        return Words("written in another format", "表記の変更")
+        return Words(f"written in another format{cells.en}", f"表記の変更{cells.ja}")
     pair = value_words(a), value_words(b)
-    return Words(f"written as {pair[1]} instead of {pair[0]}", f"表記を {pair[0]} から {pair[1]} に変更")
+    return Words(
+        f"written as {pair[1]} instead of {pair[0]}{cells.en}",
+        f"表記を {pair[0]} から {pair[1]} に変更{cells.ja}",
+    )
 
 
 def _recoded(change: Detail) -> Words:
@@ -172,7 +202,7 @@ def _recoded(change: Detail) -> Words:
 
 def _hashed(change: Detail) -> Words:
     name, values = change.get("algorithm"), _number(change, "values")
-    how = "" if not name else f" ({quoted(str(name))[1:-1]})"
+    how = "" if not name or name == "unknown tokens" else f" ({_ours(str(name))})"
     n = "" if values is None else f", {int(values):,} values"
     return Words(f"each value replaced by one token{how}{n}",
                  f"値ごとに一つの符号に置換{how.replace(' (', '(').replace(')', ')')}")  # fmt: skip
@@ -192,14 +222,14 @@ def _masked(change: Detail) -> Words:
 
 
 def _blanked(change: Detail) -> Words:
-    w = share_words(_number(change, "share"))
-    return Words(f"{w.en} of cells emptied", f"セルの{w.ja}が空白化")
+    w = share_of(_number(change, "share"), "cells", "セル")
+    return Words(f"{w.en} emptied", f"{w.ja}が空白化")
 
 
 def _filled(change: Detail) -> Words:
-    w, value = share_words(_number(change, "share")), change.get("value")
+    w, value = share_of(_number(change, "share"), "empty cells", "空白セル"), change.get("value")
     en, ja = ("", "") if value is None else (f" with {value_words(value)}", f" {value_words(value)} で")
-    return Words(f"{w.en} of empty cells filled{en}", f"空白セルの{w.ja}が{ja}補完")
+    return Words(f"{w.en} filled{en}", f"{w.ja}が{ja}補完")
 
 
 def _merged(change: Detail) -> Words:
@@ -226,16 +256,16 @@ def _computed(change: Detail) -> Words:
 
 
 def _near(change: Detail) -> Words:
-    w, most = share_words(_number(change, "share")), _number(change, "max")
-    tail, tail_ja = (
-        ("", "") if most is None else (f", by {number_text(most)} at most", f"(差は最大 {number_text(most)})")
-    )
-    return Words(f"{w.en} of cells differ a little{tail}", f"セルの{w.ja}がわずかに相違{tail_ja}")
+    w, most = share_of(_number(change, "share"), "cells", "セル"), _number(change, "max")
+    if most is None:
+        return Words(f"{w.en} differ a little", f"{w.ja}がわずかに相違")
+    n = number_text(most)
+    return Words(f"{w.en} differ a little, by {n} at most", f"{w.ja}がわずかに相違(差は最大 {n})")
 
 
 def _far(change: Detail) -> Words:
-    w = share_words(_number(change, "share"))
-    return Words(f"{w.en} of cells differ", f"セルの{w.ja}が相違")
+    w = share_of(_number(change, "share"), "cells", "セル")
+    return Words(f"{w.en} differ", f"{w.ja}が相違")
 
 
 # --- changes of a table ----------------------------------------------------------------------------
@@ -259,9 +289,8 @@ def _renamed(change: Detail) -> Words:
 
 
 def _mixed(change: Detail) -> Words:
-    w = share_words(_number(change, "share"))
-    return Words(f"{w.en} of the suspect's rows are not rows of the original",
-                 f"対象の行の{w.ja}は原本の行でない")  # fmt: skip
+    w = share_of(_number(change, "share"), "the suspect's rows", "対象の行")
+    return Words(f"{w.en} are not rows of the original", f"{w.ja}は原本の行でない")
 
 
 def _duplicated(change: Detail) -> Words:
@@ -285,7 +314,7 @@ def _aggregated(change: Detail) -> Words:
 
 
 def functions_text(functions: object) -> str:
-    """Return functions of columns: a mapping column -> function(s), or a list of pairs or of objects."""
+    """Return functions of columns in words: a mapping column -> function(s), or a list of pairs or of objects."""
     if isinstance(functions, Mapping):
         pairs: list[tuple[object, object]] = list(functions.items())
     elif isinstance(functions, Sequence) and not isinstance(functions, str):
@@ -300,7 +329,7 @@ def functions_text(functions: object) -> str:
 
 def _pair(entry: object) -> tuple[object, object]:
     if isinstance(entry, Mapping):
-        return entry.get("column", entry.get("original")), entry.get("function", entry.get("name", ""))
+        return entry.get("original", entry.get("column")), entry.get("function", entry.get("name", ""))
     if isinstance(entry, Sequence) and not isinstance(entry, str) and len(entry) == 2:
         return entry[0], entry[1]
     return None, entry
@@ -308,9 +337,12 @@ def _pair(entry: object) -> tuple[object, object]:
 
 def _bare(function: object) -> str:
     several = function if isinstance(function, Sequence) and not isinstance(function, str) else [function]
-    known = ("mean", "sum", "count", "min", "max", "median", "std", "first", "last", "nunique")
-    return "/".join(str(f) if str(f) in known else quoted(str(f)) for f in several[:MOST_NAMES])
+    return "/".join(str(f) if str(f) in _AGGREGATES else quoted(str(f)) for f in several[:MOST_NAMES])
 
+
+_AGGREGATES = frozenset({
+    "count", "sum", "mean", "min", "max", "median", "std", "population-std", "count-distinct", "first", "last",
+})  # fmt: skip
 
 _CHANGES: Mapping[str, Callable[[Detail], Words]] = {
     "affine": _affine,

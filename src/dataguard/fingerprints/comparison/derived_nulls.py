@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dataguard.fingerprints.comparison.nulls import log10_pairing
 
-__all__ = ["log10_concentration", "log10_regrouping", "log10_repairing"]
+__all__ = ["log10_concentration", "log10_regrouping", "log10_repairing", "log10_single_rows"]
 
 B = NDArray[np.bool_]
 F64 = NDArray[np.float64]
@@ -43,7 +43,9 @@ def log10_repairing(suspect: F64, reach: F64, values: F64, hits: int) -> float:
     :func:`dataguard.fingerprints.comparison.nulls.log10_pairing`.
     """
     ordered, wide = np.sort(values), reach * (1 + 1e-6)  # a pair at the very edge counts as agreeing
-    pairs = np.searchsorted(ordered, suspect + wide, "right") - np.searchsorted(ordered, suspect - wide, "left")
+    pairs = np.searchsorted(ordered, suspect + wide, "right") - np.searchsorted(
+        ordered, suspect - wide, "left"
+    )
     return log10_pairing(hits, max(hits, int(pairs.sum())), len(suspect))
 
 
@@ -143,3 +145,31 @@ def log10_regrouping(numbers: F64, group: I64, hit: B, width: F64) -> float:
         used = pairs
     choose = math.lgamma(m + 1) - math.lgamma(h + 1) - math.lgamma(m - h + 1)
     return min(0.0, sum(sorted(bounds)[-h:]) + choose / math.log(10))
+
+
+def log10_single_rows(shares: F64, hits: int) -> float:
+    """Bound log10 P(at least `hits` agreements) if every group is shown by one of its rows, drawn at random.
+
+    Parameters
+    ----------
+    shares : (m,) float64
+        Share of each group's rows whose own value agrees with the function.
+    hits : int
+        Groups that agree.
+
+    Notes
+    -----
+    Chernoff, for independent trials of unequal chances: for every t >= 0,
+    P(X >= h) <= exp(sum log(1 - r + r exp(t)) - t h). Any t is valid; bisection finds a good one.
+    """
+    if hits <= float(shares.sum()):
+        return 0.0
+    if hits > int((shares > 0).sum()):
+        return -math.inf
+    low, high = 0.0, 60.0
+    for _ in range(60):
+        t = (low + high) / 2
+        tilted = float((shares * math.exp(t) / (1 - shares + shares * math.exp(t))).sum())
+        low, high = (t, high) if tilted < hits else (low, t)
+    bound = float(np.log(1 - shares + shares * math.exp(low)).sum()) - low * hits
+    return min(0.0, bound) / math.log(10)

@@ -32,7 +32,7 @@ __all__ = [
     "ShownColumn",
     "ShownRow",
     "make_exhibits",
-    "mask",
+    "mask_exhibits",
 ]
 
 F64 = NDArray[np.float64]
@@ -47,6 +47,8 @@ _UNLIKE = 256
 """Of these, rows of a column that are looked at more closely."""
 _LOOKED_AT = 64
 """Columns for which a row that differs is looked for."""
+_FOLDED = 256
+"""Columns in which other spellings of a value are looked for."""
 _COUNTED = 100_000
 """Matched rows over which pairs of texts are counted, evenly spaced."""
 _MOST_PAIRS = 12
@@ -224,9 +226,13 @@ def _rows(
     flags = np.arange(len(a)) >= len(first)
     order = np.lexsort((b, a))
     a, b, flags = a[order], b[order], flags[order]
-    by_column = [
-        _cells(original.columns[c.original], suspect.columns[c.suspect], c, a, b) for c in alignment.columns
-    ]
+    folding = _FOLDED
+    by_column: list[list[ShownCell]] = []
+    for c in alignment.columns:
+        left, right = original.columns[c.original], suspect.columns[c.suspect]
+        unlike = bool((left.key[a] != right.key[b]).any())
+        by_column.append(_cells(left, right, c, a, b, folds=unlike and folding > 0))
+        folding -= unlike
     return tuple(
         ShownRow(int(a[i]), int(b[i]), tuple(cells[i] for cells in by_column), bool(flags[i]))
         for i in range(len(a))
@@ -262,14 +268,16 @@ def _chosen(
         looked_at += 1
         if 2 * len(taken) >= rows or looked_at == _LOOKED_AT:
             break
-    left = [i for i in range(min(len(pool), 2 * rows)) if i not in set(taken)]
-    at_rows = np.array((taken + left)[:rows], np.int64)
+    rest = [i for i in range(min(len(pool), 2 * rows)) if i not in taken]
+    at_rows = np.array((taken + rest)[:rows], np.int64)
     return a[at_rows], b[at_rows]
 
 
-def _cells(a: Canonical, b: Canonical, match: ColumnMatch, first: I64, second: I64) -> list[ShownCell]:
+def _cells(
+    a: Canonical, b: Canonical, match: ColumnMatch, first: I64, second: I64, *, folds: bool
+) -> list[ShownCell]:
     left, right = few(a, first), few(b, second)
-    states = meet(left, right, match.through, spread_of=a)
+    states = meet(left, right, match.through, spread_of=a, folds=folds)
     return [
         ShownCell(x, y, EQUAL[int(s)])
         for x, y, s in zip(printed(left, LONGEST_CELL), printed(right, LONGEST_CELL), states, strict=True)
@@ -331,7 +339,7 @@ def _pairs(a: Canonical, b: Canonical, alignment: Alignment, at: int) -> ColumnP
 # --- covering --------------------------------------------------------------------------------------
 
 
-def mask(exhibits: Exhibits, columns: Sequence[str] = (), *, auto: bool = True) -> Exhibits:
+def mask_exhibits(exhibits: Exhibits, columns: Sequence[str] = (), *, auto: bool = True) -> Exhibits:
     """Return exhibits in which the cells of some columns are covered and their plots left out.
 
     Parameters

@@ -99,7 +99,11 @@ def find_flaws(original: CanonicalTable, columns: Sequence[int] | None = None) -
         return ()
     rows = spread(original.rows, _ROWS)
     table = _Table(original, rows)
-    found = [*table.between([wanted[i] for i in spread(len(wanted), _MINED_COLUMNS)]), *table.within(wanted)]
+    with np.errstate(over="ignore", invalid="ignore"):  # values of 1e308 have no variance
+        found = [
+            *table.between([wanted[i] for i in spread(len(wanted), _MINED_COLUMNS)]),
+            *table.within(wanted),
+        ]
     found.sort(key=lambda f: (KINDS.index(f.kind), f.column, f.rule))
     return tuple(_once(found, rows))
 
@@ -189,20 +193,20 @@ class _Table:
             key = self.codes(at[column.name])
             if key.levels == key.present or key.levels < (1 - _RARELY) * key.present or key.present < 100:
                 continue
-            rows = np.flatnonzero((key.codes >= 0) & (key.counts[key.codes] == 2))
-            rows = rows[np.argsort(key.codes[rows], kind="stable")].reshape(-1, 2)
+            twice = np.flatnonzero((key.codes >= 0) & (key.counts[key.codes] == 2))
+            pairs = twice[np.argsort(key.codes[twice], kind="stable")].reshape(-1, 2)
             others = [i for i in at.values() if i != at[column.name]]
             cells = (
                 np.stack([self.columns[i].key for i in others])
                 if others
                 else np.empty((0, self.rows), np.uint64)
             )
-            a, b = cells[:, rows[:, 0]], cells[:, rows[:, 1]]
+            a, b = cells[:, pairs[:, 0]], cells[:, pairs[:, 1]]
             differ = (a != b) & (a != 0) & (b != 0)
             alike = (differ.sum(0) > 0) & (2 * (a == b).sum(0) >= len(others))
             for i, odd in zip(others, differ & alike, strict=True):
                 if odd.any():
-                    yield _flaws("conflict", i, f"key({self.names[at[column.name]]})", np.sort(rows[odd, 1]))
+                    yield _flaws("conflict", i, f"key({self.names[at[column.name]]})", np.sort(pairs[odd, 1]))
 
     def _identity(self, fact: Identity, values: dict[str, F64], at: dict[str, int]) -> Iterator[Flaws]:
         part = {c: values[c] for c in fact.columns}

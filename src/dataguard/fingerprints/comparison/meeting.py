@@ -21,6 +21,7 @@ from dataguard.values import Canonical
 __all__ = ["EQUAL", "State", "meet"]
 
 F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
 U8 = NDArray[np.uint8]
 
 State = Literal["equal", "mapped", "near", "different"]
@@ -40,6 +41,8 @@ def meet(
     suspect: Canonical,
     through: ValueMap | Recoding | None,
     spread_of: Canonical | None = None,
+    *,
+    folds: bool = True,
 ) -> U8:
     """Return how cells meet, row by row.
 
@@ -51,6 +54,8 @@ def meet(
         How the suspect shows the original's values.
     spread_of : Canonical, optional
         Where the standard deviation is taken from; by default `original`.
+    folds : bool
+        Whether other spellings of a value are looked for (some 3 ms a column, whatever its length).
 
     Returns
     -------
@@ -64,66 +69,55 @@ def meet(
     if isinstance(through, Recoding):
         told = through.apply(original.key)
         state[(state == 3) & (told != 0) & (told == suspect.key)] = 1
-    if (state == 3).any():
-        _folded(state, original, suspect)
-    if (state == 3).any():
-        _numbers(
-            state,
-            original,
-            suspect,
-            through if isinstance(through, ValueMap) else None,
-            spread_of or original,
-        )
+    left = np.flatnonzero(state == 3)
+    if not len(left):
+        return state
+    a, b = few(original, left), few(suspect, left)
+    if folds and ((a.tag == TEXT).any() or (b.tag == TEXT).any()):
+        a, b = _folded(a), _folded(b)
+        state[left[(a.key == b.key) & (a.tag != NULL)]] = 1
+    sd = _deviation(spread_of or original) or _deviation(a)
+    _numbers(state, left, (a.number, b.number), through if isinstance(through, ValueMap) else None, sd)
     return state
 
 
-def _folded(state: U8, original: Canonical, suspect: Canonical) -> None:
-    """Mark cells equal whose spellings mean the same; how they are read is decided on these rows."""
-    if not len(original.texts) and not len(suspect.texts):
-        return
-    left = np.flatnonzero(state == 3)
-    a, b = (fold_column(_compact(few(column, left))).column for column in (original, suspect))
-    state[left[(a.key == b.key) & (a.tag != NULL)]] = 1
-
-
-def _numbers(
-    state: U8, original: Canonical, suspect: Canonical, through: ValueMap | None, spread: Canonical
-) -> None:
-    x, y = _read(original), _read(suspect)
-    with np.errstate(all="ignore"):
-        told = x if through is None else through.apply(x)
-        distance = np.abs(told - y)
-        scale = 1.0 if through is None or through.function else abs(through.scale)
-        sd = _deviation(told if through is not None and through.function else _read(spread)) * scale
-        exact = distance <= _LAST_PLACES * np.maximum(np.abs(y), sd)
-        noise = 0.0 if through is None else 4 * through.noise
-        near = distance <= max(NEAR * sd, noise)
-    state[(state == 3) & exact] = 1
-    state[(state == 3) & near] = 2
-
-
-def _read(column: Canonical) -> F64:
-    if len(column) > _SAMPLE:
-        at = np.unique(np.linspace(0, len(column) - 1, _SAMPLE).astype(np.int64))
-        column = few(column, at)
-    column = _compact(column)
-    return (fold_column(column).column if len(column.texts) else column).number
-
-
-def _compact(column: Canonical) -> Canonical:
-    """Return some rows of a column without the texts of the others: folding costs 5 microseconds a text."""
+def _folded(column: Canonical) -> Canonical:
+    """Fold a few rows; how they are read is decided on these rows."""
     where = column.tag == TEXT
+    # Without the texts of all other rows: folding costs 5 microseconds a text.
     used, place = np.unique(column.word[where], return_inverse=True)
     word = column.word.copy()
     word[where] = place.astype(np.uint64)
     texts = column.texts.take(pa.array(used.astype(np.int64)))
-    return Canonical(column.tag, word, column.key, texts, column.source)
+    return fold_column(Canonical(column.tag, word, column.key, texts, column.source)).column
 
 
-def _deviation(values: F64) -> float:
-    """Return the standard deviation of the finite values; 0 without two of them."""
+def _numbers(state: U8, left: I64, values: tuple[F64, F64], through: ValueMap | None, sd: float) -> None:
+    """Tell apart numbers that are what the map says, those that are near it, and all others."""
+    x, y = values
+    with np.errstate(all="ignore"):
+        told = x if through is None else through.apply(x)
+        if through is not None and through.function:
+            finite = told[np.isfinite(told)]
+            sd = float(np.std(finite)) if len(finite) > 1 else 0.0
+        elif through is not None:
+            sd *= abs(through.scale)
+        distance = np.abs(told - y)
+        exact = distance <= _LAST_PLACES * np.maximum(np.abs(y), sd)
+        near = distance <= max(NEAR * sd, 0.0 if through is None else 4 * through.noise)
+    state[left[near]] = np.minimum(state[left[near]], 2)
+    state[left[exact]] = np.minimum(state[left[exact]], 1)
+
+
+def _deviation(column: Canonical) -> float:
+    """Return the standard deviation of some numbers of a column; 0 without two of them."""
+    if len(column) > _SAMPLE:
+        at = np.unique(np.linspace(0, len(column) - 1, _SAMPLE).astype(np.int64))
+        column = few(column, at)
+    values = column.number
     finite = values[np.isfinite(values)]
     if len(finite) < 2:
         return 0.0
-    sd = float(np.std(finite))
+    with np.errstate(all="ignore"):
+        sd = float(np.std(finite))
     return sd if np.isfinite(sd) else 0.0

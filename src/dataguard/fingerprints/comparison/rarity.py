@@ -157,9 +157,10 @@ def weigh_rarity(
     seen.sort(key=lambda c: (-c.entropy, c.match.original))
     weighed = seen[:_MOST_COLUMNS] if len(rank) else []
     bits, columns = np.zeros(len(rank)), []
-    look = spread(original.rows, _LOOK)
+    sample = [c.codes[spread(original.rows, _LOOK)] for c in weighed]
+    entropy = [_entropy(codes) for codes in sample]
     for i, column in enumerate(weighed):
-        parents = _best_predictors(column, weighed[:i], look)
+        parents = _best_predictors(i, weighed, sample, entropy)
         added = np.where(column.equal, _bits(column, parents, mine), 0.0)
         bits += added
         unique = column.equal & _held_once(column, mine)
@@ -208,19 +209,24 @@ def _held_once(column: SeenColumn, rows: I64) -> B:
 # --- dependence ------------------------------------------------------------------------------------
 
 
-def _best_predictors(column: SeenColumn, before: Sequence[SeenColumn], look: I64) -> list[SeenColumn]:
-    """Return the earlier columns that leave the least entropy of a column, in a sample of rows."""
-    if len(before) <= _PREDICTORS:
-        return list(before)
-    own = column.codes[look]
-    left = [_conditional(own, other.codes[look]) for other in before]
-    return [before[i] for i in np.argsort(np.array(left), kind="stable")[:_PREDICTORS]]
+def _best_predictors(
+    at: int, weighed: Sequence[SeenColumn], sample: Sequence[I64], entropy: Sequence[float]
+) -> list[SeenColumn]:
+    """Return the earlier columns that leave the least entropy of a column, in a sample of rows.
 
-
-def _conditional(x: I64, given: I64) -> float:
-    """Entropy of x given another column, in bits, missing cells as a value of their own."""
-    pair = (given + 1) * (int(x.max(initial=0)) + 2) + x + 1
-    return _entropy(pair) - _entropy(given)
+    Parameters
+    ----------
+    at : int
+    weighed : sequence of SeenColumn
+        In the order in which they are counted.
+    sample, entropy : sequence
+        Their codes in some rows, and the bits of these.
+    """
+    if at <= _PREDICTORS:
+        return list(weighed[:at])
+    width = int(sample[at].max(initial=0)) + 2
+    left = [_entropy((sample[i] + 1) * width + sample[at] + 1) - entropy[i] for i in range(at)]
+    return [weighed[i] for i in np.argsort(np.array(left), kind="stable")[:_PREDICTORS]]
 
 
 def _entropy(codes: I64) -> float:

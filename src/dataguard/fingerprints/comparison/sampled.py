@@ -17,7 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataguard.carrier import Alignment, ColumnMatch, Large
-from dataguard.fingerprints.alignment.gather import Query, candidates, gather_rows, propose_over_blocks
+from dataguard.fingerprints.alignment.gather import (
+    Query,
+    candidates,
+    fold_large,
+    gather_rows,
+    propose_over_blocks,
+)
 from dataguard.fingerprints.alignment.linkage import CONTROLS
 from dataguard.fingerprints.alignment.profiles import profile_column
 from dataguard.fingerprints.alignment.rows import align
@@ -29,18 +35,31 @@ from dataguard.fingerprints.comparison.contrasts import (
     halves,
     other_rows,
     random_pairing,
+    standing_out,
 )
+    PAIRED,
+    TESTED,
+    by_hash,
+    halves,
+    other_rows,
+    random_pairing,
+)
+from dataguard.fingerprints.comparison.parts import further_parts
 from dataguard.fingerprints.comparison.tables import (
+    Basis,
     Comparison,
     Containment,
     RowCounts,
     column_changes,
     containments,
+    is_altered,
     relation_of,
     summed_up,
     table_changes,
+    worse,
 )
 from dataguard.fingerprints.sketches.estimate import binomial_limits
+from dataguard.folding.columns import fold_table
 from dataguard.formats.blocks import spread
 from dataguard.model import Finding
 from dataguard.values import CanonicalTable, mix64
@@ -68,42 +87,46 @@ def compare_sampled(
         A relation of rows is claimed only when `log10_p` is at most log10 of this.
     """
     background = spread(original.units, min(BACKGROUND, original.room // 4))
-    typical = original.take(background)
-    drawn = suspect.take(spread(suspect.units, _looked_for(original)))
-    columns = propose_over_blocks(original, typical, drawn)
+    sample = original.take(background)
+    raw = suspect.take(spread(suspect.units, _looked_for(original)))
+    typical, drawn, whole = fold_table(sample), fold_table(raw), fold_large(original, sample)
+    columns = propose_over_blocks(whole, typical, drawn)
     # The control rows are part of the background, in an order of their own: some of them fit the linkage
     # and the others are tested, and a file may hold other rows at its beginning than at its end.
     pool = spread(len(background), CONTROLS + TESTED)
     pool = pool[np.argsort(mix64(pool.astype(np.uint64)), kind="stable")]
     own = [ColumnMatch(c.original, c.original, c.by, 1.0) for c in columns]
-    split = halves([profile_column(c) for c in typical.columns], columns)
+    split = halves([profile_column(c) for c in typical.columns], columns, fresh=False)
     by_left = _rows(drawn, by_hash(drawn, split[0], distinct_rows(drawn, split[0])[0])[:PAIRED])
     queries = [Query(drawn, columns), Query(_rows(typical, pool), own), Query(by_left, split[0])]
-    of_drawn, of_controls, of_left = gather_rows(original, typical, queries)
+    of_drawn, of_controls, of_left = gather_rows(whole, typical, queries)
     positions = np.union1d(background, np.concatenate([of_drawn, of_controls]))
     narrow = original.take(positions)
     controls = np.searchsorted(positions, background[pool])
-    aligned = align(narrow, drawn, controls)
-    findings = _findings(
-        narrow, drawn, aligned, controls, original.take(np.union1d(background, of_left)), by_left, split
-    )
-    worst = max(findings, key=lambda f: f.log10_p or 0.0, default=None)
-    profiles = [profile_column(c) for c in narrow.columns]
-    changed = tuple(column_changes(narrow, drawn, profiles, aligned, c) for c in aligned.columns)
-    altered = any(change.kind == "near-values" for c in changed for change in c.changes)
+    aligned = align(narrow, raw, controls)
+    by_half = whole.take(np.union1d(background, of_left))
+    folded = fold_table(narrow), drawn
+    findings = _findings(*folded, aligned, controls, by_half, by_left, split)
+    changed = column_changes(narrow, raw, aligned)
+    altered = is_altered(changed)
     back = _backwards(original, suspect)
-    in_suspect, in_original = _share(narrow, drawn, aligned, altered=altered), _share(*back, altered=altered)
-    strict = _strict(*back), _strict(narrow, drawn, aligned)
-    relation = relation_of(narrow, drawn, aligned, *strict, worst, alpha)
+    in_suspect, in_original = _share(aligned, altered=altered), _share(back, altered=altered)
+    strict = _strict(back), _strict(aligned)
+    relation = relation_of(narrow, raw, aligned, *strict, findings, alpha / 2)
+    parts, more = further_parts(narrow, raw, folded, aligned, relation, alpha, sampled=True)
     return Comparison(
         relation,
-        table_changes(narrow, drawn, aligned, relation, in_suspect),
+        (*table_changes(narrow, raw, aligned, relation, in_suspect), *more.changes),
         in_original,
         in_suspect,
-        RowCounts(original.units, suspect.units, drawn.rows, len(aligned.suspect_row)),
+        RowCounts(
+            original.units, suspect.units, drawn.rows, len(aligned.suspect_row), len(aligned.tied_suspect)
+        ),
         changed,
-        *summed_up(worst),
+        *summed_up(worse(findings)),
         findings,
+        parts,
+        Basis(narrow, raw, aligned),
     )
 
 
@@ -116,30 +139,29 @@ def _findings(
     left: CanonicalTable,
     split: tuple[list[ColumnMatch], list[ColumnMatch]],
 ) -> tuple[Finding, ...]:
-    """Both contrasts, or nothing: one alone is no ground for a claim."""
+    """Both contrasts and the condition, or nothing: one alone is no ground for a claim."""
     if len(aligned.suspect_row) == 0:
         return ()
-    first = other_rows([profile_column(c) for c in narrow.columns], drawn, aligned.columns, controls)
+    profiles = [profile_column(c) for c in narrow.columns]
+    first = other_rows(profiles, drawn, aligned.columns, controls)
     second = random_pairing([profile_column(c) for c in by_half.columns], left, aligned.columns, split)
-    return (first, second) if first is not None and second is not None else ()
+    third = standing_out(profiles, drawn, aligned)
+    return () if first is None or second is None or third is None else (first, second, third)
 
 
-def _backwards(
-    original: Large[CanonicalTable], suspect: Large[CanonicalTable]
-) -> tuple[CanonicalTable, CanonicalTable, Alignment]:
-    """Look for rows of the original in the suspect; return what was gathered of it, the rows, and the alignment."""
+def _backwards(original: Large[CanonicalTable], suspect: Large[CanonicalTable]) -> Alignment:
+    """Look for rows of the original in the suspect; return the alignment with what was gathered of it."""
     background = spread(suspect.units, min(BACKGROUND, suspect.room // 4))
     typical = suspect.take(background)
     drawn = original.take(spread(original.units, _looked_for(suspect)))
     positions = np.union1d(background, candidates(suspect, typical, drawn))
-    narrow = suspect.take(positions)
-    return narrow, drawn, align(narrow, drawn)
+    return align(suspect.take(positions), drawn)
 
 
-def _strict(whole: CanonicalTable, drawn: CanonicalTable, aligned: Alignment) -> Containment:
+def _strict(aligned: Alignment) -> Containment:
     """Return the share on which a relation rests: what the drawing leaves open counts as not found."""
-    found = containments(whole, drawn, aligned, altered=False)[1]
-    low, _ = binomial_limits(round(found.low * drawn.rows), drawn.rows)
+    found, rows = containments(aligned, altered=False)[1], aligned.n_suspect
+    low, _ = binomial_limits(round(found.low * rows), rows)
     return Containment(found.estimate, low, min(1.0, low + found.high - found.low), exact=False)
 
 
@@ -148,11 +170,11 @@ def _looked_for(other: Large[CanonicalTable]) -> int:
     return min(SAMPLED, max(1, other.room // 12))
 
 
-def _share(whole: CanonicalTable, drawn: CanonicalTable, aligned: Alignment, *, altered: bool) -> Containment:
+def _share(aligned: Alignment, *, altered: bool) -> Containment:
     """Return the share of drawn rows that are found, with the limits of the drawing added to its own."""
-    found = containments(whole, drawn, aligned, altered=altered)[1]
-    low, _ = binomial_limits(round(found.low * drawn.rows), drawn.rows)
-    _, high = binomial_limits(round(found.high * drawn.rows), drawn.rows)
+    found, rows = containments(aligned, altered=altered)[1], aligned.n_suspect
+    low, _ = binomial_limits(round(found.low * rows), rows)
+    _, high = binomial_limits(round(found.high * rows), rows)
     return Containment(found.estimate, low, high, exact=False)
 
 

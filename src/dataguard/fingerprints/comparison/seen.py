@@ -94,21 +94,20 @@ def see_column(
     agree where they fall into the same one. A pair that happens to lie on either side of a limit is not
     counted, which only loses evidence.
     """
-    seen = seen_through(profile, match.through)
-    shown = column.take(suspect_row)
-    if isinstance(match.through, ValueMap) and match.through.noise > 0:
-        bins, values = _intervals(seen, shown.number, 8 * match.through.noise)
-        coded = dense(bins, np.isnan(bins))
-        return SeenColumn(match, coded.codes, coded.counts, bins[original_row] == values)
+    with np.errstate(over="ignore", invalid="ignore"):  # a value of 1e308 in another unit
+        seen = seen_through(profile, match.through)
+        shown = column.take(suspect_row)
+        if isinstance(match.through, ValueMap) and match.through.noise > 0:
+            bins, values = _intervals(seen, shown.number, 8 * match.through.noise)
+            coded = dense(bins, np.isnan(bins))
+            return SeenColumn(match, coded.codes, coded.counts, bins[original_row] == values)
+        found = seen.find_cells(shown).astype(np.int64)
     present = seen.values != 0
-    codes = (
-        np.where(present[seen.ids], seen.ids.astype(np.int64), -1)
-        if len(present)
-        else seen.ids.astype(np.int64)
-    )
+    codes = seen.ids.astype(np.int64)
+    codes = np.where(present[seen.ids], codes, -1) if len(present) else codes
     counts = np.where(present, seen.counts, 0).astype(np.int64)
     mine = codes[original_row]
-    return SeenColumn(match, codes, counts, (mine >= 0) & (mine == seen.find_cells(shown).astype(np.int64)))
+    return SeenColumn(match, codes, counts, (mine >= 0) & (mine == found))
 
 
 def _intervals(seen: ColumnProfile, values: F64, width: float) -> tuple[F64, F64]:

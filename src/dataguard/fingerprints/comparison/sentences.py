@@ -18,6 +18,7 @@ __all__ = [
     "SHARES",
     "agreement_words",
     "column_change",
+    "estimate_words",
     "finding_words",
     "is_sampled",
     "log10_text",
@@ -50,6 +51,29 @@ _RELATIONS = {
 }
 
 _SENTENCES = {
+    "identical": Words(
+        "The two tables agree in every cell, in the same order.",
+        "二つの表は、すべてのセルとその順序が一致する。",
+    ),
+    "same-rows": Words(
+        "The suspect holds the rows of the original, and no others.",
+        "対象は原本の行からなり、それ以外の行をもたない。",
+    ),
+    "subset": Words(
+        "The suspect holds rows of the original, and no others; the original has more.",
+        "対象は原本の行の一部からなり、それ以外の行をもたない。",
+    ),
+    "superset": Words(
+        "The suspect holds all rows of the original, and further rows.",
+        "対象は原本のすべての行と、それ以外の行とからなる。",
+    ),
+    "overlap": Words("overlap", "重なり"),
+    "derived": Words("derived", "派生"),
+    "same-schema": Words("same schema", "同じ形式"),
+    "unrelated": Words("unrelated", "対応なし"),
+}
+
+_SENTENCES = {
     "identical": Words("The two tables agree in every cell, in the same order.",
                        "二つの表は、すべてのセルとその順序が一致する。"),
     "same-rows": Words("The suspect holds the rows of the original, and no others.",
@@ -66,6 +90,19 @@ _SENTENCES = {
         "同じ形式、異なる行:列は対応するが、行の対応は偶然の範囲を超えない。"),
     "unrelated": Words("No correspondence of rows was found.", "行の対応は見いだされなかった。"),
 }  # fmt: skip
+
+_NEARLY = {
+    "same-rows": Words(
+        "The suspect holds the rows of the original: {suspect} of its rows were found there, and {original} of the "
+        "original's in it.",
+        "対象は原本の行からなる:対象の行の{suspect}が原本に、原本の行の{original}が対象に見いだされた。"),
+    "subset": Words(
+        "The suspect holds rows of the original: {suspect} of its rows were found there; the original has more.",
+        "対象は原本の行の一部からなる:対象の行の{suspect}が原本に見いだされた。"),
+    "superset": Words("The suspect holds {original} of the rows of the original, and further rows.",
+                      "対象は原本の行の{original}と、それ以外の行とからなる。"),
+}  # fmt: skip
+"""Where not every row was examined and found."""
 
 _JAPANESE = {
     "rows of the suspect found in the original": "原本に見いだされた対象の行",
@@ -99,8 +136,34 @@ def relation_words(document: Document) -> Words:
     relation = str(document.get("relation", ""))
     if relation == "derived":
         return _derived(document)
+    if relation in _NEARLY and not _is_whole(document, relation):
+        shares = [
+            estimate_words(document.get(field) or {})
+            for field in ("containment_suspect", "containment_original")
+        ]
+        en, ja = (
+            {"suspect": w[0], "original": w[1]} for w in zip(*((w.en, w.ja) for w in shares), strict=True)
+        )
+        return Words(_NEARLY[relation].en.format(**en), _NEARLY[relation].ja.format(**ja))
     name = relation_name(document)
     return _SENTENCES.get(relation, Words(f"Relation: {name.en}.", f"関係:{name.ja}。"))
+
+
+def _is_whole(document: Document, relation: str) -> bool:
+    """Whether the lower limits of the shares that a relation speaks of are all of the rows."""
+    fields = {"subset": ("containment_suspect",), "superset": ("containment_original",)}
+    both = ("containment_suspect", "containment_original")
+    return all((document.get(f) or {}).get("low", 0) == 1 for f in fields.get(relation, both))
+
+
+def estimate_words(containment: Mapping[str, Any]) -> Words:
+    """Return the estimate of a share; where limits leave rows open, all and none are those examined."""
+    estimate, low, high = (containment.get(k) for k in ("estimate", "low", "high"))
+    if estimate is not None and estimate >= 1 and low is not None and low < 1:
+        return Words("all, as far as examined,", "検査した範囲ですべて")
+    if estimate is not None and estimate <= 0 and high is not None and high > 0:
+        return Words("none, as far as examined,", "検査した範囲でなし")
+    return share_words(estimate)
 
 
 def _derived(document: Document) -> Words:
@@ -169,9 +232,9 @@ def row_words(document: Document) -> list[Words]:
         ))  # fmt: skip
     if left:
         said.append(Words(
-            f"{count_text(left, 'row')} undecided: neither counted as found nor as not found; "
-            "the limits of the shares leave both open.",
-            f"未決定 {left:,}行:発見とも未発見とも数えず、割合の上下限が両方の場合を含む。",
+            f"{count_text(left, 'row')} undecided: the lower limits of the shares count them as not "
+            "found, the upper ones as found.",
+            f"未決定 {left:,}行:割合の下限では未発見、上限では発見として数える。",
         ))  # fmt: skip
     return said
 
@@ -222,7 +285,7 @@ def probability(document: Document) -> Words:
             f"If {assumed.en}, a result like this is to be expected (log10 p = {log10_text(p)}).",
             f"「{assumed.ja}」と仮定すると、このような結果は通常生じる(log10 p = {log10_text(p)})。",
         )
-    exponent = log10_text(p).removeprefix("-")
+    exponent = log10_text(p).removeprefix("-").removesuffix(".00")
     return Words(
         f"If {assumed.en}, a result at least this strong would occur with a probability of at most "
         f"10^-{exponent} (log10 p = {log10_text(p)}).",

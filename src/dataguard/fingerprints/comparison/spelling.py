@@ -74,12 +74,14 @@ def misspelt(texts: pa.Array, count: I64) -> dict[int, int]:
 
 
 def _fitting(texts: pa.Array, at: I64) -> dict[int, str]:
-    taken = texts.take(pa.array(at)).to_pylist()
-    return {
-        i: t
-        for i, t in zip(at.tolist(), taken, strict=True)
-        if t is not None and _SHORTEST <= len(t) <= _LONGEST
-    }
+    taken = zip(at.tolist(), texts.take(pa.array(at)).to_pylist(), strict=True)
+    return {i: t for i, t in taken if t is not None and _SHORTEST <= len(t) <= _LONGEST and _is_worded(t)}
+
+
+def _is_worded(text: str) -> bool:
+    """Whether a text is made of letters, but for one character in five: N449US and N449UA are two names."""
+    letters = sum(c.isalpha() for c in text)
+    return letters >= 4 and letters >= 0.8 * sum(not c.isspace() for c in text)
 
 
 def _forms(text: str) -> Iterator[str]:

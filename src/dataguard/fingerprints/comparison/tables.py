@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,12 +19,17 @@ from numpy.typing import NDArray
 from dataguard.carrier import Alignment, ColumnMatch
 from dataguard.fingerprints.alignment.profiles import ColumnProfile, profile_column
 from dataguard.fingerprints.changes.change import Change
-from dataguard.fingerprints.comparison.contrasts import other_rows, random_pairing
+from dataguard.fingerprints.changes.naming import name_changes
+from dataguard.fingerprints.comparison.contrasts import other_rows, random_pairing, standing_out
+from dataguard.fingerprints.comparison.parts import further_parts
+from dataguard.fingerprints.comparison.summary import summary_html
+from dataguard.folding.columns import fold_table
 from dataguard.model import Finding, Relation, Shown, plain
-from dataguard.values import CanonicalTable, mix64
+from dataguard.values import CanonicalTable
 
 __all__ = [
     "WITHIN",
+    "Basis",
     "ColumnComparison",
     "Comparison",
     "Containment",
@@ -32,17 +37,19 @@ __all__ = [
     "column_changes",
     "compare",
     "containments",
+    "is_altered",
     "relation_of",
+    "stands_out",
     "summed_up",
     "table_changes",
+    "worse",
 ]
 
-B = NDArray[np.bool_]
-F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
-U64 = NDArray[np.uint64]
 
 SCHEMA = "dataguard.compare/1"
+
+_ALTERING = {"near-values", "far-values", "noise"}
 
 WITHIN = 0.98
 """Share of a table's decided rows that must be found in the other for it to lie within the other."""
@@ -75,12 +82,17 @@ class Containment:
 
 @dataclass(frozen=True, slots=True)
 class RowCounts:
-    """Rows of both tables, suspect rows that were looked for, and those matched to an original row."""
+    """Rows of both tables, suspect rows that were looked for, and those matched to an original row.
+
+    `tied` rows have the content of several original rows, or content that chance would give; they were
+    matched one to one in order and are not among the `matched`.
+    """
 
     original: int
     suspect: int
     examined: int
     matched: int
+    tied: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,15 +103,30 @@ class ColumnComparison:
     ----------
     original, suspect : str
         Column names.
+    by : str
+        What the match rests on: ``name``, ``values`` or ``rows``.
     changes : tuple of Change
     agreement : float or None
         Share of matched rows whose cells are equal; None when no row is matched.
+    explained : float or None
+        Share of matched rows whose cells are equal after undoing the changes.
     """
 
     original: str
     suspect: str
+    by: str
     changes: tuple[Change, ...]
     agreement: float | None
+    explained: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """Two tables as they were compared (samples, where they were sampled), and their alignment."""
+
+    original: CanonicalTable
+    suspect: CanonicalTable
+    alignment: Alignment
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +147,11 @@ class Comparison(Shown):
     null_hypothesis : str
         What is assumed in `log10_p`.
     findings : tuple of Finding
+    parts : mapping
+        Further measurements by name, JSON-ready: ``derived``, ``evidence`` (``rarity``, ``errors``),
+        ``direction``, ``public``; absent where there is nothing to say.
+    basis : Basis or None
+        What was compared, for those who show rows of it; not part of the document.
     """
 
     relation: Relation
@@ -131,6 +163,8 @@ class Comparison(Shown):
     log10_p: float | None
     null_hypothesis: str
     findings: tuple[Finding, ...]
+    parts: Mapping[str, Any] = field(default_factory=dict)
+    basis: Basis | None = field(default=None, repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the comparison as JSON types, as the command prints it."""
@@ -145,15 +179,21 @@ class Comparison(Shown):
                 {
                     "original": c.original,
                     "suspect": c.suspect,
+                    "by": c.by,
                     "changes": [x.to_dict() for x in c.changes],
                     "agreement": c.agreement,
+                    "explained": c.explained,
                 }
                 for c in self.columns
             ],
             "log10_p": self.log10_p,
             "null_hypothesis": self.null_hypothesis,
             "findings": plain(self.findings),
+            **self.parts,
         }
+
+    def _repr_html_(self) -> str:
+        return summary_html(self.to_dict())
 
 
 def compare(
@@ -167,32 +207,47 @@ def compare(
     alignment : Alignment
         Of these two tables.
     alpha : float
-        A relation of rows is claimed only when `log10_p` is at most log10 of this.
+        Half of it is spent on a relation of rows, which is stated only when `log10_p` is at most log10 of that,
+        and half on a derivation by groups, which is looked for only where no relation of rows is.
     """
-    profiles = [profile_column(c) for c in original.columns]
-    findings = _findings(profiles, suspect, alignment)
-    worst = max(findings, key=lambda f: f.log10_p or 0.0, default=None)
-    columns = tuple(column_changes(original, suspect, profiles, alignment, c) for c in alignment.columns)
-    altered = any(change.kind == "near-values" for c in columns for change in c.changes)
-    in_original, in_suspect = containments(original, suspect, alignment, altered=altered)
-    same = _identical(original, suspect)
-    if same:
+    a, b = fold_table(original), fold_table(suspect)
+    profiles = [profile_column(c) for c in a.columns]
+    findings = _findings(profiles, b, alignment)
+    worst = worse(findings)
+    columns = column_changes(original, suspect, alignment)
+    in_original, in_suspect = containments(alignment, altered=is_altered(columns))
+    if _identical(original, suspect):
         relation = Relation.IDENTICAL
         in_original = in_suspect = Containment(1.0, 1.0, 1.0, exact=True)
+    elif _same_contents(original, suspect, alignment):
+        relation = Relation.SAME_ROWS
     else:
         # For the relation a row that was not found counts as foreign: nothing is claimed for it.
-        strict = containments(original, suspect, alignment, altered=False)
-        relation = relation_of(original, suspect, alignment, *strict, worst, alpha)
+        strict = containments(alignment, altered=False)
+        relation = relation_of(original, suspect, alignment, *strict, findings, alpha / 2)
+    parts, more = further_parts(original, suspect, (a, b), alignment, relation, alpha)
+    if "derived" in parts:
+        relation = Relation.DERIVED
     return Comparison(
         relation,
-        table_changes(original, suspect, alignment, relation, in_suspect),
+        (*table_changes(original, suspect, alignment, relation, in_suspect), *more.changes),
         in_original,
         in_suspect,
-        RowCounts(original.rows, suspect.rows, suspect.rows, len(alignment.suspect_row)),
+        RowCounts(
+            original.rows, suspect.rows, suspect.rows, len(alignment.suspect_row), len(alignment.tied_suspect)
+        ),
         columns,
-        *summed_up(worst),
-        findings,
+        *(summed_up(worst) if more.finding is None else summed_up(more.finding)),
+        (*findings, *([] if more.finding is None else [more.finding])),
+        parts,
+        Basis(original, suspect, alignment),
     )
+
+
+def worse(findings: Sequence[Finding]) -> Finding | None:
+    """Return the finding with the larger probability; conditions without one do not count."""
+    tests = [f for f in findings if f.log10_p is not None]
+    return max(tests, key=lambda f: f.log10_p or 0.0, default=None)
 
 
 def summed_up(worst: Finding | None) -> tuple[float | None, str]:
@@ -205,15 +260,22 @@ def summed_up(worst: Finding | None) -> tuple[float | None, str]:
 def _findings(
     profiles: Sequence[ColumnProfile], suspect: CanonicalTable, alignment: Alignment
 ) -> tuple[Finding, ...]:
-    """Both contrasts, or nothing: one alone is no ground for a claim."""
+    """Both contrasts and the condition, or nothing: one alone is no ground for a claim."""
     if len(alignment.suspect_row) == 0:
         return ()
-    both = (
+    found = (
         other_rows(profiles, suspect, alignment.columns),
         random_pairing(profiles, suspect, alignment.columns),
+        standing_out(profiles, suspect, alignment),
     )
-    found = tuple(f for f in both if f is not None)
-    return found if len(found) == len(both) else ()
+    known = tuple(f for f in found if f is not None)
+    return known if len(known) == len(found) else ()
+
+
+def stands_out(findings: Sequence[Finding]) -> bool:
+    """Whether at least half of the matched rows looked at stand out against their neighbours."""
+    counts = [f.counts for f in findings if "standing_out" in f.counts]
+    return all(2 * c["standing_out"] >= c["rows"] for c in counts)
 
 
 def _identical(original: CanonicalTable, suspect: CanonicalTable) -> bool:
@@ -224,16 +286,31 @@ def _identical(original: CanonicalTable, suspect: CanonicalTable) -> bool:
     )
 
 
+def _same_contents(original: CanonicalTable, suspect: CanonicalTable, alignment: Alignment) -> bool:
+    """Whether both tables hold the same rows in every column, in whatever order: a fact, whatever its chance."""
+    every = len(original.columns) == len(suspect.columns) == len(alignment.columns)
+    found = len(alignment.suspect_row) + len(alignment.tied_suspect)
+    if not every or not original.rows == suspect.rows == found:
+        return False
+    rows = np.concatenate([alignment.suspect_row, alignment.tied_suspect])
+    own = np.concatenate([alignment.original_row, alignment.tied_original])
+    return len(np.unique(own)) == found and all(
+        np.array_equal(original.columns[c.original].key[own], suspect.columns[c.suspect].key[rows])
+        for c in alignment.columns
+    )
+
+
 def relation_of(
     original: CanonicalTable,
     suspect: CanonicalTable,
     alignment: Alignment,
     in_original: Containment,
     in_suspect: Containment,
-    worst: Finding | None,
+    findings: Sequence[Finding],
     alpha: float,
 ) -> Relation:
     """Return the relation that the containments and the worse finding allow to state."""
+    worst = worse(findings) if stands_out(findings) else None
     if worst is not None and worst.log10_p is not None and worst.log10_p <= math.log10(alpha):
         within, covers = in_suspect.is_whole, in_original.is_whole
         if within:
@@ -247,43 +324,21 @@ def relation_of(
 # --- how much --------------------------------------------------------------------------------------
 
 
-def _row_hashes(table: CanonicalTable, positions: Sequence[int]) -> U64:
-    h = np.zeros(table.rows, np.uint64)
-    for c in positions:
-        h = mix64(h ^ table.columns[c].key)
-    return h
-
-
-def containments(
-    original: CanonicalTable, suspect: CanonicalTable, alignment: Alignment, *, altered: bool
-) -> tuple[Containment, Containment]:
+def containments(alignment: Alignment, *, altered: bool) -> tuple[Containment, Containment]:
     """Share of the original's rows found in the suspect, and of the suspect's in the original.
 
     In an altered copy a row that was not found may still be a row of the original, altered
     in too many cells: the upper limits leave that open.
     """
-    left = _row_hashes(original, [c.original for c in alignment.columns])
-    right = _row_hashes(suspect, [c.suspect for c in alignment.columns])
-    open_row, open_original = np.ones(len(right), np.bool_), np.ones(len(left), np.bool_)
-    open_row[alignment.suspect_row] = False
-    open_original[alignment.original_row] = False
-    ambiguous = alignment.ambiguous
-    twins = int(np.isin(right[open_row], left).sum()) if ambiguous else 0
-    # Rows left open on both sides with one content meet as often as the rarer side has it.
-    meeting = _meeting(left[open_original], right[open_row]) if ambiguous else 0
-    matched = len(np.unique(alignment.original_row))
-    unsure = suspect.rows - len(alignment.suspect_row) if altered else ambiguous
+    found, tied = len(alignment.suspect_row), len(alignment.tied_suspect)
+    own = len(np.unique(alignment.original_row))
+    open_ = alignment.n_suspect - found
+    # What is ambiguous in near values has no content in common: it is not among the tied.
+    unsure = open_ if altered else min(open_, max(tied, alignment.ambiguous))
     return (
-        _containment(matched, min(meeting, ambiguous), unsure, original.rows),
-        _containment(len(alignment.suspect_row), min(twins, ambiguous), unsure, suspect.rows),
+        _containment(own, len(alignment.tied_original), unsure, alignment.n_original),
+        _containment(found, tied, unsure, alignment.n_suspect),
     )
-
-
-def _meeting(left: U64, right: U64) -> int:
-    a, counts_a = np.unique(left, return_counts=True)
-    b, counts_b = np.unique(right, return_counts=True)
-    _, i, j = np.intersect1d(a, b, assume_unique=True, return_indices=True)
-    return int(np.minimum(counts_a[i], counts_b[j]).sum())
 
 
 def _containment(found: int, twins: int, unsure: int, rows: int) -> Containment:
@@ -335,29 +390,23 @@ def _neighbours(columns: Sequence[ColumnMatch]) -> list[tuple[ColumnMatch, Colum
 
 
 def column_changes(
-    original: CanonicalTable,
-    suspect: CanonicalTable,
-    profiles: Sequence[ColumnProfile],
-    alignment: Alignment,
-    match: ColumnMatch,
-) -> ColumnComparison:
-    """Return what was done to one column."""
-    names = original.names[match.original], suspect.names[match.suspect]
-    rows = len(alignment.suspect_row)
-    if rows == 0:
-        return ColumnComparison(*names, (), None)
-    a, b = original.columns[match.original], suspect.columns[match.suspect]
-    same = a.key[alignment.original_row] == b.key[alignment.suspect_row]
-    profile = profiles[match.original]
-    value = profile.numbers[profile.ids[alignment.original_row]]
-    distance = np.abs(value - b.number[alignment.suspect_row])
-    near = ~same & (distance <= profile.tau)
-    far = ~same & ~near
-    changes = []
-    if near.any():
-        changes.append(
-            Change("near-values", {"share": round(float(near.mean()), 4), "max": float(distance[near].max())})
-        )
-    if far.any():
-        changes.append(Change("far-values", {"share": round(float(far.mean()), 4)}))
-    return ColumnComparison(*names, tuple(changes), float(same.mean()))
+    original: CanonicalTable, suspect: CanonicalTable, alignment: Alignment
+) -> tuple[ColumnComparison, ...]:
+    """Return what was done to each matched column, from the cells of matched rows."""
+    out = []
+    for match in alignment.columns:
+        names = original.names[match.original], suspect.names[match.suspect]
+        if len(alignment.suspect_row) == 0:
+            out.append(ColumnComparison(*names, match.by, (), None, None))
+            continue
+        done = name_changes(
+            original.columns[match.original], suspect.columns[match.suspect],
+            alignment.original_row, alignment.suspect_row,
+        )  # fmt: skip
+        out.append(ColumnComparison(*names, match.by, done.changes, done.equal, done.explained))
+    return tuple(out)
+
+
+def is_altered(columns: Sequence[ColumnComparison]) -> bool:
+    """Whether cells were moved or shaken, so that a row may have become too different to be found."""
+    return any(change.kind in _ALTERING for c in columns for change in c.changes)

@@ -20,6 +20,7 @@ __all__ = [
     "joined",
     "matched_by",
     "names_words",
+    "share_of",
     "share_words",
     "value_words",
 ]
@@ -75,9 +76,18 @@ def share_words(share: float | None, *, upwards: bool = False) -> Words:
     if hundredths >= 10_000:
         return Words("all", "すべて")
     if hundredths == 0:
-        return Words("under 0.01 %", "0.01 % 未満")
-    text = f"{hundredths / 100:.2f} %"
-    return Words(text, text)
+        return Words("under 0.01 %", "0.01%未満")
+    return Words(f"{hundredths / 100:.2f} %", f"{hundredths / 100:.2f}%")
+
+
+def share_of(share: float | None, en: str, ja: str) -> Words:
+    """Return a share of something as a noun phrase: ``all cells``, ``2.50 % of cells``, ``no cells``."""
+    w = share_words(share)
+    if w.en in ("all", "none"):
+        return Words(
+            f"{'all' if w.en == 'all' else 'no'} {en}", f"{ja}の{'すべて' if w.en == 'all' else '0件'}"
+        )
+    return Words(f"{w.en} of {en}", f"{ja}の{w.ja}")
 
 
 def interval_words(containment: Mapping[str, Any]) -> Words:
@@ -126,10 +136,37 @@ def value_words(value: object) -> str:
 
 
 def names_words(value: object) -> Words:
-    """Return one or several column names, quoted; further ones are counted."""
-    held = [value] if isinstance(value, str) else list(value) if isinstance(value, Sequence) else []
-    first = ", ".join(quoted(str(n)) for n in held[:MOST_NAMES])
+    """Return one or several column names, quoted; further ones are counted.
+
+    Parameters
+    ----------
+    value : str, or sequence of str or of mappings
+        A mapping names a column as ``original``, and may name a ``part`` of it (the month of a time).
+    """
+    held = [value] if isinstance(value, str | Mapping) else list(value) if isinstance(value, Sequence) else []
+    some = [_name(n) for n in held[:MOST_NAMES]]
+    en, ja = ", ".join(w.en for w in some), "、".join(w.ja for w in some)
     more = len(held) - MOST_NAMES
     if more <= 0:
-        return Words(first or "–", first or "–")
-    return Words(f"{first} and {more:,} more", f"{first} 他{more:,}列")
+        return Words(en or "–", ja or "–")
+    return Words(f"{en} and {more:,} more", f"{ja} 他{more:,}列")
+
+
+def _name(entry: object) -> Words:
+    if not isinstance(entry, Mapping):
+        return Words(quoted(str(entry)), quoted(str(entry)))
+    name = quoted(str(entry.get("original", entry.get("column", ""))))
+    part = entry.get("part")
+    if not part:
+        return Words(name, name)
+    known = _PARTS.get(str(part), Words(quoted(str(part)), quoted(str(part))))
+    return Words(f"{known.en} of {name}", f"{name} の{known.ja}")
+
+
+_PARTS = {
+    "year": Words("year", "年"),
+    "month": Words("month", "月"),
+    "day": Words("day", "日"),
+    "hour": Words("hour", "時"),
+    "date": Words("date", "日付"),
+}

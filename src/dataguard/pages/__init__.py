@@ -1,0 +1,1 @@
+"""Results shown to people: a page, a terminal. Renderers only; nothing is measured here."""
