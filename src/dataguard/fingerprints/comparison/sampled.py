@@ -37,13 +37,6 @@ from dataguard.fingerprints.comparison.contrasts import (
     random_pairing,
     standing_out,
 )
-    PAIRED,
-    TESTED,
-    by_hash,
-    halves,
-    other_rows,
-    random_pairing,
-)
 from dataguard.fingerprints.comparison.parts import further_parts
 from dataguard.fingerprints.comparison.tables import (
     Basis,
