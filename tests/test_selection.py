@@ -6,6 +6,8 @@ binomial quantile of 300 at 1e-2 (12 at 1e-6).
 
 from __future__ import annotations
 
+import itertools
+import math
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ import pytest
 
 from dataguard.fingerprints.comparison.order import name_order
 from dataguard.fingerprints.comparison.predicates import best_of_column, holds
-from dataguard.fingerprints.comparison.selection import Selection, name_selection
+from dataguard.fingerprints.comparison.selection import Selection, _log10_hypergeometric, name_selection
 from dataguard.values import CanonicalTable, canonical_table
 
 
@@ -134,6 +136,16 @@ def test_random_rows_get_no_name() -> None:
         found[rng.permutation(30)[: rng.integers(1, 30)]] = True
         claims += name_selection(table, found, alpha=1e-2) is not None
     assert claims <= 12
+
+
+def test_the_tail_equals_enumeration() -> None:
+    for rows, found, selected in ((7, 3, 4), (8, 4, 4), (6, 5, 2)):
+        draws = [len({*d} & set(range(selected))) for d in itertools.combinations(range(rows), found)]
+        for both in range(min(found, selected) + 1):
+            exact = np.mean(np.array(draws) >= both)
+            got = _log10_hypergeometric(both, selected, found, rows)
+            assert got >= math.log10(exact) - 1e-12
+            assert got == 0 or got == pytest.approx(math.log10(exact))
 
 
 def test_the_best_interval_equals_all_intervals_tried() -> None:

@@ -174,7 +174,7 @@ def _worth(left: _Shapes, right: _Shapes, tolerance: float) -> tuple[F64, list[l
 
 def _line(x: F64, y: F64) -> tuple[F64, F64, F64]:
     """Least squares of y on every row of x: scale, shift, mean absolute residual; inf where undefined."""
-    defined: B = np.isfinite(x).all(1)
+    defined: B = np.asarray(np.isfinite(x).all(1), np.bool_)
     z = np.where(defined[:, None], x, 0.0)
     mean = z.mean(1, keepdims=True)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):

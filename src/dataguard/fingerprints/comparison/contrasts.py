@@ -41,6 +41,9 @@ TESTED = 2000
 _NEIGHBOURS, _NEARER = 500, 4.0
 """Matched rows whose nearest other original row is looked for, and how much nearer a copied row must be."""
 
+_TEST_BITS = 6.0
+"""Entropy of the columns that are tested: chance agreement is rare enough, and the others find more rows."""
+
 PAIRED = 1500
 """Suspect rows of the second contrast, at most: all pairs are compared."""
 
@@ -241,7 +244,7 @@ def _tested(suspect: CanonicalTable, rows: I64) -> I64:
 
 
 def halves(profiles: Sequence[ColumnProfile], columns: Sequence[ColumnMatch], *, fresh: bool) -> Halves:
-    """Deal the columns out in order of entropy, so that both halves are informative.
+    """Deal the columns out in order of entropy: most look rows up, a few informative ones are tested.
 
     Columns settled by aligned rows have seen the pairing: they take part only where it is tested on `fresh`
     rows, that nothing was learnt from.
@@ -253,7 +256,13 @@ def halves(profiles: Sequence[ColumnProfile], columns: Sequence[ColumnMatch], *,
     informative = [c for c in free if profiles[c.original].entropy >= 1]
     free = informative if len(informative) >= 4 else free
     free.sort(key=lambda c: (-profiles[c.original].entropy, c.original))
-    return free[::2], free[1::2]
+    left: list[ColumnMatch] = list(free[::2])
+    right: list[ColumnMatch] = []
+    bits = 0.0
+    for c in free[1::2]:
+        (right if bits < _TEST_BITS else left).append(c)
+        bits += profiles[c.original].entropy
+    return left, right
 
 
 def by_hash(suspect: CanonicalTable, columns: Sequence[ColumnMatch], rows: I64) -> I64:

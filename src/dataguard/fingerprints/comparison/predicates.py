@@ -123,10 +123,12 @@ def holds(table: CanonicalTable, predicate: Predicate, rows: I64 | None = None) 
 def _shown(cell: Cell) -> Value:
     if cell.tag == NULL:
         return None
-    if cell.tag in (NUMBER, BIG):
-        number = float(cell.text)
-        return int(cell.text) if cell.tag == BIG else int(number) if number == int(number) else number
-    return cell.text
+    if cell.tag == BIG:
+        return int(cell.text)
+    if cell.tag != NUMBER or not math.isfinite(float(cell.text)):
+        return cell.text
+    number = float(cell.text)
+    return int(number) if number == int(number) else number
 
 
 def _choose(n: int, k: int) -> float:

@@ -57,7 +57,7 @@ class Selection:
     log10_tries : float
         What this predicate pays for others as simple: log10 of the number of columns, kinds and constants.
     log10_p : float
-        Bound on the chance that rows drawn at random fit so well, all tries paid.
+        log10 of the chance that rows drawn at random fit so well, all tries paid.
     """
 
     predicates: tuple[Predicate, ...]
@@ -73,7 +73,7 @@ class Selection:
         """The claim as a statement of measurement."""
         return Finding(
             subject="rows of the original that satisfy a predicate and were found",
-            method="hypergeometric tail, Hoeffding 1963, weighted by simplicity/1",
+            method="hypergeometric tail, weighted by simplicity/1",
             null_hypothesis=_NULL,
             counts={"rows": self.rows, "selected": self.selected, "found": self.found, "both": self.both},
             log10_p=self.log10_p,
@@ -117,9 +117,8 @@ def name_selection(original: CanonicalTable, found: B, alpha: float = COMPARE_AL
     Notes
     -----
     Columns are chosen on a sample of rows, evenly spaced among those found and those not, and predicates fitted
-    on all rows. For rows drawn at random, the number that satisfy a given predicate is hypergeometric, and
-    P(X >= x) <= exp(-s KL(x / s, F / N)) with s rows selected and F of N found (Hoeffding, "Probability
-    inequalities for sums of bounded random variables", JASA 58, 1963, Theorems 1 and 4). Predicates share the
+    on all rows. For rows drawn at random, the number that satisfy a given predicate is hypergeometric (Fisher,
+    "The Design of Experiments", 1935), and its tail is summed exactly. Predicates share the
     allowance by simplicity: every column and kind the same, within it every choice of constants.
     """
     rows, count = len(found), int(found.sum())
@@ -160,13 +159,20 @@ def _measured(original: CanonicalTable, found: B, predicates: tuple[Predicate, .
 
 
 def _log10_hypergeometric(both: int, selected: int, found: int, rows: int) -> float:
-    if selected == 0 or both * rows <= selected * found:
+    """Return log10 P(X >= both) for the number of rows found among those selected, at random."""
+    from scipy.special import gammaln
+
+    def log_choose(n: int | I64, k: int | I64) -> F64:
+        chosen: F64 = gammaln(np.add(n, 1.0)) - gammaln(np.add(k, 1.0)) - gammaln(np.subtract(n, k) + 1.0)
+        return chosen
+
+    if both * rows <= selected * found:
         return 0.0
-    x, q = both / selected, found / rows
-    divergence = x * math.log(x / q)
-    if x < 1:
-        divergence += (1 - x) * math.log((1 - x) / (1 - q))
-    return -selected * divergence / math.log(10)
+    x = np.arange(both, min(selected, found) + 1)
+    x = x[found - x <= rows - selected]
+    terms = log_choose(selected, x) + log_choose(rows - selected, found - x) - log_choose(rows, found)
+    largest = float(terms.max())
+    return min(0.0, largest + math.log(float(np.exp(terms - largest).sum()))) / math.log(10)
 
 
 # --- which columns ---------------------------------------------------------------------------------
