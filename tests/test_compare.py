@@ -249,9 +249,9 @@ def test_json_has_the_promised_fields(cover: pa.Table) -> None:
     document = json.loads(json.dumps(related(cover, suspect).to_dict()))
     assert document["schema"] == "dataguard.compare/1"
     assert document["relation"] == "subset"
-    assert set(document["rows"]) == {"original", "suspect", "examined", "matched"}
+    assert set(document["rows"]) == {"original", "suspect", "examined", "matched", "tied"}
     assert set(document["containment_original"]) == {"estimate", "low", "high", "exact"}
-    assert set(document["columns"][0]) == {"original", "suspect", "changes", "agreement"}
+    assert set(document["columns"][0]) == {"original", "suspect", "by", "changes", "agreement", "explained"}
     assert document["changes"][0] == {"kind": "reordered"}
     assert {"containment_suspect", "log10_p", "null_hypothesis", "findings"} <= set(document)
     for finding in document["findings"]:
@@ -260,7 +260,9 @@ def test_json_has_the_promised_fields(cover: pa.Table) -> None:
 
 def test_findings_can_be_recomputed_from_their_counts(cover: pa.Table) -> None:
     suspect, _ = leak(cover, 40, 5)
-    rows, pairing = related(cover, suspect).findings
+    rows, pairing, condition = related(cover, suspect).findings
+    assert condition.log10_p is None
+    assert condition.counts["rows"] >= condition.counts["standing_out"] >= condition.counts["rows"] / 2
     c = rows.counts
     p = log10_more_hits(c["found"], c["rows"], c["controls_found"], c["controls"])
     assert rows.log10_p == pytest.approx(max(-30.0, p), abs=1e-4)

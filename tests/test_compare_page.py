@@ -41,7 +41,7 @@ def aligned(n: int, through: list, by: str = "values") -> Alignment:
 
 
 def compared(name: str, *kinds: str) -> ColumnComparison:
-    return ColumnComparison(name, name, tuple(Change(k) for k in kinds), 0.5)
+    return ColumnComparison(name, name, "name", tuple(Change(k) for k in kinds), 0.5, None)
 
 
 def tables(n: int = 500, seed: int = 3):
@@ -258,7 +258,9 @@ def secret_tables():
     a, b = canonical_table(original), canonical_table(suspect)
     told = Change("recoded", {"map": [[names[0], names[0].upper()], [born[0], born[1]]], "values": n})
     changed = [
-        ColumnComparison(x, y, (told if i < 2 else Change("near-values", {"share": 1.0, "max": 1.0}),), 0.0)
+        ColumnComparison(
+            x, y, "values", (told if i < 2 else Change("near-values", {"share": 1.0, "max": 1.0}),), 0.0, None
+        )
         for i, (x, y) in enumerate(zip(a.names, b.names, strict=True))
     ]
     columns = tuple(ColumnMatch(i, i, "values", 1.0) for i in range(4))
@@ -469,7 +471,7 @@ def corpus() -> dict[str, str]:
     a, b, alignment = tables()
     made = make_exhibits(a, b, alignment, [compared(n, "x") for n in a.names])
     evil_table = canonical_table(pa.table({EVIL: [EVIL, "x"] * 9, "n": np.arange(18.0)}))
-    evil_changes = [ColumnComparison(n, n, (Change("noise"),), 0.0) for n in evil_table.names]
+    evil_changes = [ColumnComparison(n, n, "name", (Change("noise"),), 0.0, None) for n in evil_table.names]
     evil = make_exhibits(evil_table, evil_table, aligned(18, [None, None]), evil_changes)
     out = {
         f"{r} {lang}": page(document(str(r)), made, lang=lang, alpha=1e-6)
@@ -559,7 +561,7 @@ def test_page_of_two_thousand_columns_is_small(foreign: str) -> None:
     a, b = canonical_table(pa.table(columns)), canonical_table(pa.table(other))
     detail = {"map": [[foreign * 9, foreign * 8]] * 50, "values": 50}
     changed = [
-        ColumnComparison(x, y, (Change("recoded", detail),) * 5, 0.0)
+        ColumnComparison(x, y, "values", (Change("recoded", detail),) * 5, 0.0, None)
         for x, y in zip(a.names, b.names, strict=True)
     ]
     made = make_exhibits(a, b, aligned(n, [None] * wide), changed)

@@ -177,6 +177,18 @@ def test_groups_differ_by_case_where_they_did() -> None:
     assert found(original, suspect).agree == suspect.num_rows
 
 
+def test_extremes_beside_a_count_are_an_aggregation(flights: pa.Table) -> None:
+    # Half of the functions pick a row, often the same one where groups are small.
+    wanted = [("arr_delay", "min"), ("arr_delay", "max"), ("air_time", "stddev"), ([], "count_all")]
+    suspect, names = anonymous(grouped(flights, ["flight"], wanted))
+    keys, functions = told(flights, suspect)
+    assert {names[s] for s, _, _ in keys} == {"flight"}
+    assert {(names[s], f) for s, f, _ in functions} == {
+        ("arr_delay_min", "min"), ("arr_delay_max", "max"), ("air_time_stddev", "population-std"),
+        ("count_all", "count"),
+    }  # fmt: skip
+
+
 # --- nothing is said -------------------------------------------------------------------------------
 
 

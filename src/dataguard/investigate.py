@@ -9,9 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dataguard.budget import DEFAULT_BUDGET, Budget
 from dataguard.carrier import Carrier
 from dataguard.errors import DataguardError, UsageError
+from dataguard.fingerprints.comparison.decomposition import Decomposition, Part, decompose
 from dataguard.fingerprints.comparison.exhibits import Exhibits, make_exhibits
 from dataguard.fingerprints.comparison.public import public_rows
 from dataguard.fingerprints.comparison.tables import Comparison
@@ -122,6 +125,7 @@ def compare_sources(
         found = handler.compare_large(first, second, engines, alpha)
         return found
     a, b = handler.decode(original), handler.decode(suspect)
+    release()  # what reading took
     budget.watch("compare", 0, 2)
     left_out = None
     if public:
@@ -165,12 +169,16 @@ class ScanResult(Shown):
     unavailable : tuple of str
         Registered datasets it could not be compared with, each with the reason: their reference copy is
         gone or has changed.
+    decomposition : Decomposition or None
+        Which of these datasets and their versions explain how many of its rows; None where nothing was found, or
+        the file was compared by samples.
     """
 
     path: str
     matches: tuple[Mapping[str, Any], ...]
     skipped: str = ""
     unavailable: tuple[str, ...] = ()
+    decomposition: Decomposition | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON document of one line of `dataguard scan`."""
@@ -180,6 +188,7 @@ class ScanResult(Shown):
             "matches": [dict(m) for m in self.matches],
             "skipped": self.skipped or None,
             "unavailable": list(self.unavailable),
+            "decomposition": None if self.decomposition is None else self.decomposition.to_dict(),
         }
 
 
@@ -193,10 +202,13 @@ class Found:
         As in `ScanResult`, with the ``relation``.
     unavailable : tuple of str
         As in `ScanResult`.
+    parts : tuple of Part
+        The rows that each match explains, where all rows were compared.
     """
 
     matches: tuple[Mapping[str, Any], ...]
     unavailable: tuple[str, ...]
+    parts: tuple[Part, ...] = ()
 
 
 def scan(
@@ -211,7 +223,7 @@ def scan(
     The error `alpha` is shared by all datasets the registry holds, for each file.
     """
     _check_alpha(alpha)
-    datasets = newest(vault.store.list_datasets())
+    datasets = vault.store.list_datasets()
     for path in paths:
         try:
             yield _scanned(vault, path, datasets, alpha, budget)
@@ -232,8 +244,16 @@ def _scanned(
         It is several.
     """
     try:
-        found = matches(vault, open_source(path), datasets, alpha, budget)
-        return ScanResult(shown(path), found.matches, unavailable=found.unavailable)
+        source, latest = open_source(path), newest(datasets)
+        share = alpha / max(1, len(datasets))
+        found = matches(vault, source, latest, share * len(latest), budget)
+        names = {m["dataset"] for m in found.matches}
+        earlier = [d for d in datasets if d.name in names and d not in latest]
+        # Every version of a dataset pays its share of alpha, looked at or not.
+        older = matches(vault, source, earlier, share * len(earlier), budget)
+        parts = (*found.parts, *older.parts)
+        whole = decompose(parts, source.rows()) if parts else None
+        return ScanResult(shown(path), found.matches, unavailable=found.unavailable, decomposition=whole)
     except SeveralTablesError:
         raise
     except DataguardError as error:
@@ -263,6 +283,7 @@ def matches(vault: OpenVault, source: Source, datasets: list[Dataset], alpha: fl
     prints: dict[str, bytes] = {}
     occurring: list[Mapping[str, Any]] = []
     unavailable: list[str] = []
+    parts: list[Part] = []
     for dataset in datasets:
         handler = carrier(dataset.kind)
         if dataset.kind not in prints:
@@ -283,7 +304,22 @@ def matches(vault: OpenVault, source: Source, datasets: list[Dataset], alpha: fl
                 "containment_original": document["containment_original"],
                 "containment_suspect": document["containment_suspect"], "log10_p": document["log10_p"],
             })  # fmt: skip
-    return Found(tuple(occurring), tuple(unavailable))
+            parts += _part(dataset, found, source.rows())
+    return Found(tuple(occurring), tuple(unavailable), tuple(parts))
+
+
+def _part(dataset: Dataset, found: Comparison, rows: int) -> list[Part]:
+    """Return the rows that a dataset explains, if all rows were looked at."""
+    basis = found.basis
+    if basis is None or found.rows.examined != rows:
+        return []
+    alignment = basis.alignment
+    at = np.concatenate([alignment.suspect_row, alignment.tied_suspect])
+    exact = np.concatenate(
+        [alignment.equal, np.full(len(alignment.tied_suspect), len(alignment.columns), np.int64)]
+    )
+    order = np.argsort(at, kind="stable")
+    return [Part(dataset.name, dataset.version, at[order], exact[order], found.rows.original)]
 
 
 def _fingerprint(handler: Carrier[Any], source: Source, budget: Budget) -> bytes:

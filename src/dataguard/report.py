@@ -8,7 +8,7 @@ through the evidence wing as plain bytes and integers.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +31,13 @@ from dataguard.evidence.case import (
     OpenSlot,
     Reading,
 )
+from dataguard.evidence.words import words
+from dataguard.fingerprints.comparison.tables import Comparison
 from dataguard.formats.arrow import ArrowSource
 from dataguard.formats.atomic import remove_leftovers
 from dataguard.holdings import OpenVault
 from dataguard.investigate import compare_sources
-from dataguard.model import COMPARE_ALPHA, TRACE_ALPHA, plain
+from dataguard.model import COMPARE_ALPHA, TRACE_ALPHA, Finding, plain
 from dataguard.reading import some_units
 from dataguard.registry import ledger
 from dataguard.registry.commitments import Tree
@@ -94,9 +96,9 @@ def report(
             "columns": list(traced.suspect.source.column_names),
             "rows_root": traced.suspect.tree.root.hex(),
         },
-        comparison=compared.to_dict(),
+        comparison=_known_words(compared),
         trace=traced.result.to_dict(),
-        findings=compared.findings,
+        findings=_tests(compared),
         scheme={
             "channel": traced.held.frame.channel.hex(),
             "rule": traced.held.frame.legend["rule"],
@@ -112,6 +114,36 @@ def report(
         compose(case, vault.signing)  # raises if the bundle would not verify: then no key leaves
         _log_opening(vault, traced, best)
     return write_bundle(case, out, vault.signing, force=force)
+
+
+def _tests(compared: Comparison) -> tuple[Finding, ...]:
+    """Return the findings a bundle has words for: those a relation of rows rests on."""
+    methods = {f["method"] for f in words()["comparison_findings"]}
+    return tuple(f for f in compared.findings if f.method in methods)
+
+
+def _known_words(compared: Comparison) -> dict[str, Any]:
+    """Return a comparison with the changes and details that a bundle has words for, and its tests alone."""
+    said, document = words()["vocabulary"], compared.to_dict()
+    kept = ("schema", "relation", "containment_original", "containment_suspect", "rows", "columns")
+    out = {name: document[name] for name in kept}
+    out["changes"] = _known(document["changes"], said["table_changes"])
+    out["columns"] = [
+        {**c, "changes": _known(c["changes"], said["column_changes"])} for c in document["columns"]
+    ]
+    tests = _tests(compared)
+    worst = max(tests, key=lambda f: f.log10_p or 0.0, default=None)
+    out["log10_p"] = None if worst is None else worst.log10_p
+    out["null_hypothesis"] = said["not_computed"] if worst is None else worst.null_hypothesis
+    return out
+
+
+def _known(changes: list[dict[str, Any]], known: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
+    return [
+        {name: value for name, value in c.items() if name == "kind" or name in known[c["kind"]]}
+        for c in changes
+        if c["kind"] in known
+    ]
 
 
 def _check_out(out: Path, force: bool) -> None:

@@ -51,6 +51,13 @@ def command(
                     f"{result.path}: {match['dataset']} (version {match['version']}), "
                     f"{100 * share:.1f} % of the file's rows, log10 p {match['log10_p']}"
                 )
+            whole = result.decomposition
+            if whole is not None and len(whole.parts) > 1 and not as_json:
+                made = [f"{p.name} (version {p.version}) {100 * p.added_share:.1f} %" for p in whole.parts]
+                options.say(
+                    f"{result.path}: its rows, each counted once: {', '.join(made)}, "
+                    f"none of these {100 * whole.unexplained_share:.1f} %"
+                )
     if not as_json:
         found = (
             f"registered datasets found in {matched:,} of" if matched else "no registered dataset found in"

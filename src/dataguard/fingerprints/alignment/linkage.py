@@ -53,7 +53,7 @@ _FIT_ROUNDS = 4
 CONTROLS = 1024
 """Original rows, looked up with themselves left out, that show how near uncopied rows come."""
 
-_CHUNK = 8192
+_CHUNK = 4096
 """Suspect rows looked up at a time."""
 
 LOOKUPS, FEW_LOOKUPS = 96, 24
@@ -160,7 +160,7 @@ def control_rows(sides: Sides, count: int, skip: int = 0) -> I64:
     return rows
 
 
-def fit_linkage(sides: Sides, limit: int = LOOKUPS) -> tuple[Linkage, RowMatch]:
+def fit_linkage(sides: Sides, limit: int = LOOKUPS, count: int = CONTROLS) -> tuple[Linkage, RowMatch]:
     """Estimate a linkage from confident matches and from control rows, by a few EM rounds.
 
     Parameters
@@ -169,6 +169,8 @@ def fit_linkage(sides: Sides, limit: int = LOOKUPS) -> tuple[Linkage, RowMatch]:
         Of more than 2,048 suspect rows a part is used.
     limit : int
         Look-ups per row.
+    count : int
+        Control rows.
 
     Returns
     -------
@@ -179,7 +181,7 @@ def fit_linkage(sides: Sides, limit: int = LOOKUPS) -> tuple[Linkage, RowMatch]:
     if sides.rows > FIT_ROWS:
         sides = sides.take(np.linspace(0, sides.rows - 1, FIT_ROWS).astype(np.int64))
     m, linkage = sides.rows, plain_linkage(sides)
-    controls = control_rows(sides, CONTROLS)
+    controls = control_rows(sides, count)
     both = join_sides(sides, sides.controls(controls))
     candidates = plan_lookups(sides, linkage.shares, limit).search(
         both, np.concatenate([np.full(m, -1, np.int64), controls])

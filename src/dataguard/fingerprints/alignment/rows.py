@@ -30,8 +30,8 @@ __all__ = ["align", "settle_columns"]
 
 I64 = NDArray[np.int64]
 
-_PROBE_ROWS, _PROBE_LOOKUPS = 512, 32
-"""Suspect rows, and look-ups for each, of the first look that settles the columns."""
+_PROBE_ROWS, _PROBE_LOOKUPS, _PROBE_CONTROLS = 512, 32, 256
+"""Suspect rows, look-ups for each, and control rows of the first look that settles the columns."""
 
 _ENOUGH_ROWS = 16
 """Rows aligned from which on they say what the columns are."""
@@ -153,7 +153,7 @@ def _probe(
     first = first[np.isin(first, learning, assume_unique=True)] if len(learning) < suspect.rows else first
     probe = first[np.linspace(0, len(first) - 1, min(_PROBE_ROWS, len(first))).astype(np.int64)]
     sides = make_sides(profiles, suspect, columns).take(probe)
-    _, match = fit_linkage(sides, _PROBE_LOOKUPS)
+    _, match = fit_linkage(sides, _PROBE_LOOKUPS, _PROBE_CONTROLS)
     hit = match.original >= 0
     return probe[hit], match.original[hit]
 

@@ -41,8 +41,9 @@ TESTED = 2000
 _NEIGHBOURS, _NEARER = 500, 4.0
 """Matched rows whose nearest other original row is looked for, and how much nearer a copied row must be."""
 
-_TEST_BITS = 6.0
-"""Entropy of the columns that are tested: chance agreement is rare enough, and the others find more rows."""
+_TEST_BITS, _FEW_TEST_BITS, _FEW = 6.0, 16.0, 256
+"""Entropy of the columns that are tested; more with fewer rows than 256, of which each must count for more. The
+rest of the columns finds the more rows."""
 
 PAIRED = 1500
 """Suspect rows of the second contrast, at most: all pairs are compared."""
@@ -207,7 +208,7 @@ def random_pairing(
         None with fewer than two columns that vary, or without rows.
     """
     fresh = bool(held_out(suspect).any())
-    left, right = halves(profiles, columns, fresh=fresh) if split is None else split
+    left, right = halves(profiles, columns, fresh=fresh, rows=suspect.rows) if split is None else split
     if not right or suspect.rows == 0:
         return None
     # Chosen by the first half alone, so that the second stays free to be paired anew.
@@ -243,7 +244,9 @@ def _tested(suspect: CanonicalTable, rows: I64) -> I64:
     return rows[kept[rows]] if kept.any() else rows
 
 
-def halves(profiles: Sequence[ColumnProfile], columns: Sequence[ColumnMatch], *, fresh: bool) -> Halves:
+def halves(
+    profiles: Sequence[ColumnProfile], columns: Sequence[ColumnMatch], *, fresh: bool, rows: int
+) -> Halves:
     """Deal the columns out in order of entropy: most look rows up, a few informative ones are tested.
 
     Columns settled by aligned rows have seen the pairing: they take part only where it is tested on `fresh`
@@ -258,9 +261,9 @@ def halves(profiles: Sequence[ColumnProfile], columns: Sequence[ColumnMatch], *,
     free.sort(key=lambda c: (-profiles[c.original].entropy, c.original))
     left: list[ColumnMatch] = list(free[::2])
     right: list[ColumnMatch] = []
-    bits = 0.0
+    bits, enough = 0.0, _FEW_TEST_BITS if rows < _FEW else _TEST_BITS
     for c in free[1::2]:
-        (right if bits < _TEST_BITS else left).append(c)
+        (right if bits < enough else left).append(c)
         bits += profiles[c.original].entropy
     return left, right
 

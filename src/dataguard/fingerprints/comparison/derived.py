@@ -182,7 +182,7 @@ def _in_view(
         trial = Trial.of(a, b, key)
         work += a.table.rows
         if trial is not None:
-            work += len(trial.screen.rows) * len(sources)
+            work += (len(trial.screen.rows) + 64 * len(numeric)) * len(sources)
             found = _explained(trial, sources, [s for s in numeric if s not in trial.taken], tries, alpha)
             if found is not None and (best is None or _merit(found) > _merit(best)):
                 best = found
@@ -208,7 +208,7 @@ def _explained(
             columns.append(found[0])
             fits.append(found[1])
             nulls.append(found[2])
-    if not columns or _are_rows(trial, columns):
+    if not columns or _are_rows(trial, columns, math.log10(alpha) - paid):
         return None
     best = min(range(len(columns)), key=lambda i: columns[i].log10_p)
     log10_p = round_up(columns[best].log10_p + paid)
@@ -239,11 +239,12 @@ def _first_telling(tested: Iterable[Tested | None]) -> Tested | None:
     return other
 
 
-def _are_rows(trial: Trial, columns: Sequence[AggregateColumn]) -> bool:
+def _are_rows(trial: Trial, columns: Sequence[AggregateColumn], enough: float) -> bool:
     """Return whether the functions pick one row per group: one of its own rows is no aggregate of a group."""
     telling = [c for c in columns if c.telling > 1]
     picked = [c for c in telling if c.function in ("min", "max", "first")]
-    if 2 * len(picked) < len(telling):
+    # No row shows its group's count or sum: a column that is beyond chance as one settles it, whatever stands beside.
+    if any(c.log10_p <= enough for c in telling if c not in picked):
         return False
     if len(picked) < 2:
         others = len(trial.suspect.table.columns) - len(trial.by) - 1

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CODED", "FUNCTIONS", "Groups", "agreement", "printed_step", "reach", "slack"]
+__all__ = ["CODED", "FUNCTIONS", "Groups", "agreement", "largest_of", "printed_step", "reach", "slack"]
 
 B = NDArray[np.bool_]
 F64 = NDArray[np.float64]
@@ -141,30 +141,34 @@ def printed_step(values: F64) -> float:
     return 0.0
 
 
-def slack(function: str, numbers: F64, sizes: F64) -> F64:
+def largest_of(numbers: F64) -> float:
+    """Return the largest absolute value of some numbers; 0 where there is none."""
+    return max(0.0, float(np.fmax.reduce(np.abs(numbers), initial=0.0)))
+
+
+def slack(function: str, largest: float, sizes: F64) -> F64:
     """Return what the order of additions may change in a function, by group; the same for any assignment of values.
 
     Parameters
     ----------
     function : str
-    numbers : (n,) float64
-        The original's column.
+    largest : float
+        See `largest_of`; of the original's column.
     sizes : (m,) float64
         Present cells by group.
     """
-    if function in CODED or not np.isfinite(numbers).any():
+    if function in CODED:
         return np.zeros(len(sizes))
-    largest = float(np.nanmax(np.abs(numbers)))
     return 1e-13 * largest * (sizes if function == "sum" else np.ones(len(sizes)))
 
 
-def agreement(suspect: F64, step: float, values: F64, more: F64 | float = 0.0) -> B:
+def agreement(suspect: F64, step: float | F64, values: F64, more: F64 | float = 0.0) -> B:
     """Return where the suspect's numbers are the given values, as printed.
 
     Parameters
     ----------
     suspect : (..., m) float64
-    step : float
+    step : float or float64
         See `printed_step`; half of it, or 1e-9 of the number, is allowed, whichever is more.
     values : (..., m) float64
     more : (m,) float64 or float
@@ -180,6 +184,6 @@ def agreement(suspect: F64, step: float, values: F64, more: F64 | float = 0.0) -
     return close
 
 
-def reach(suspect: F64, step: float) -> F64:
+def reach(suspect: F64, step: float | F64) -> F64:
     """Return how far a value may be from each printed number."""
     return np.maximum(step / 2 * (1 + 1e-6), 1e-9 * np.abs(suspect))

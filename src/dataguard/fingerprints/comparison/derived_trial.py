@@ -17,6 +17,7 @@ from dataguard.fingerprints.comparison.derived_functions import (
     FUNCTIONS,
     Groups,
     agreement,
+    largest_of,
     printed_step,
     reach,
     slack,
@@ -159,31 +160,31 @@ class Guess:
 
 def screened(trial: Trial, sources: Mapping[int, bool], wanted: list[int]) -> dict[int, list[Guess]]:
     """Return, per suspect column, the functions that agree in most of the screened groups, best first."""
+    guesses: dict[int, list[Guess]] = {s: [] for s in wanted}
+    if not wanted:
+        return guesses
     sizes = trial.screen.sizes
     at = np.flatnonzero(sizes)
-    mine = {s: trial.numbers(s)[at] for s in wanted}
-    steps = {s: printed_step(trial.suspect.number(s)) for s in wanted}
-    guesses: dict[int, list[Guess]] = {s: [] for s in wanted}
+    mine = np.stack([trial.numbers(s)[at] for s in wanted])
+    steps = np.array([printed_step(trial.suspect.number(s)) for s in wanted])[:, None]
+    names = [trial.suspect.table.names[s].casefold() for s in wanted]
 
-    def look(o: int, values: Mapping[str, F64], numbers: F64) -> None:
+    def look(o: int, values: Mapping[str, F64], largest: float) -> None:
+        name = trial.original.table.names[o].casefold() if o >= 0 else ""
         for function, by_group in values.items():
             there = by_group[at]
-            more = slack(function, numbers, sizes[at].astype(np.float64))
-            for s in wanted:
-                both = ~np.isnan(there) & ~np.isnan(mine[s])
-                missed = 1 - agreement(mine[s], steps[s], there, more)[both].mean() if both.sum() > 1 else 1.0
-                if missed <= 1 - _SCREENED:
-                    unnamed = o < 0 or trial.original.table.names[o].casefold() not in (
-                        trial.suspect.table.names[s].casefold()
-                    )
-                    guesses[s].append(
-                        Guess(round(missed, 1), FUNCTIONS.index(function), unnamed, o, function)
-                    )
+            both = (~np.isnan(there) & ~np.isnan(mine)).sum(axis=1)
+            more = slack(function, largest, sizes[at].astype(np.float64))
+            agree = agreement(mine, steps, there, more).sum(axis=1)
+            for i in np.flatnonzero((both > 1) & (agree >= _SCREENED * both)).tolist():
+                missed, unnamed = 1 - float(agree[i] / both[i]), o < 0 or name not in names[i]
+                place = FUNCTIONS.index(function)
+                guesses[wanted[i]].append(Guess(round(missed, 1), place, unnamed, o, function))
 
-    look(-1, {"count": np.where(sizes > 0, sizes, np.nan)}, np.zeros(1))
+    look(-1, {"count": np.where(sizes > 0, sizes, np.nan)}, 0.0)
     for o, number in sources.items():
         numbers = _numbers(trial, o, number, trial.screen.rows)
-        look(o, trial.screen.values(FUNCTIONS if number else CODED, numbers), numbers)
+        look(o, trial.screen.values(FUNCTIONS if number else CODED, numbers), largest_of(numbers))
     return {s: sorted(found)[:_GUESSES] for s, found in guesses.items()}
 
 
@@ -228,7 +229,7 @@ def tested(trial: Trial, s: int, guess: Guess, enough: float) -> Tested | None:
     """Return a function over all groups, where it does not disagree, and the null hypothesis; None if not named."""
     mine, step = trial.numbers(s), printed_step(trial.suspect.number(s))
     there = _whole(trial, guess)
-    more = slack(guess.function, there.numbers, there.cells)
+    more = slack(guess.function, largest_of(there.numbers), there.cells)
     agrees = agreement(mine, step, there.values, more)
     left, right = there.halves
     # A function of rows that no half could do without; which groups these are, the suspect has no say in.

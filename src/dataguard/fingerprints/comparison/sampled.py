@@ -89,7 +89,7 @@ def compare_sampled(
     pool = spread(len(background), CONTROLS + TESTED)
     pool = pool[np.argsort(mix64(pool.astype(np.uint64)), kind="stable")]
     own = [ColumnMatch(c.original, c.original, c.by, 1.0) for c in columns]
-    split = halves([profile_column(c) for c in typical.columns], columns, fresh=False)
+    split = halves([profile_column(c) for c in typical.columns], columns, fresh=False, rows=drawn.rows)
     by_left = _rows(drawn, by_hash(drawn, split[0], distinct_rows(drawn, split[0])[0])[:PAIRED])
     queries = [Query(drawn, columns), Query(_rows(typical, pool), own), Query(by_left, split[0])]
     of_drawn, of_controls, of_left = gather_rows(whole, typical, queries)

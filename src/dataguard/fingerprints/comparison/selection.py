@@ -36,7 +36,8 @@ FIT = 0.99
 """Least precision and recall of a predicate: a few rows may be matched wrongly, or not at all."""
 
 _SAMPLE = 10_000
-"""Rows found, and rows not found, by which columns are chosen; tables up to this size are seen whole."""
+_CELLS = 2_000_000
+"""Rows found, and rows not found, by which columns are chosen; and cells of these, in tables of many columns."""
 _ROUGH = 0.95
 _SHORTLIST = 6
 _NULL = "the rows found are drawn at random from the original's rows"
@@ -186,10 +187,11 @@ def _spread(rows: I64, most: int, salt: int) -> I64:
     return np.sort(rows[order[:most]])
 
 
-def _weighted(found: B, among: B) -> tuple[I64, F64]:
+def _weighted(found: B, among: B, columns: int) -> tuple[I64, F64]:
     """Return some rows, and what each stands for: +1 for rows found, -1 for others, times those left out."""
     yes, no = np.flatnonzero(found & among), np.flatnonzero(~found & among)
-    some, others = _spread(yes, _SAMPLE, 0), _spread(no, _SAMPLE, 1)
+    most = min(_SAMPLE, max(500, _CELLS // max(1, columns)))
+    some, others = _spread(yes, most, 0), _spread(no, most, 1)
     weight = np.concatenate([
         np.full(len(some), len(yes) / max(1, len(some))), np.full(len(others), -len(no) / max(1, len(others)))
     ])  # fmt: skip
@@ -200,7 +202,7 @@ def _single(original: CanonicalTable, found: B, among: B) -> Iterator[tuple[Pred
     """Yield predicates that nearly tell the rows found from the others, among some rows."""
     for predicate in best_of_positions(found, among):
         yield (predicate,)
-    sample, weight = _weighted(found, among)
+    sample, weight = _weighted(found, among, len(original.columns))
     total = float(weight[weight > 0].sum())
     rough = []
     for c in range(len(original.columns)):
@@ -218,7 +220,7 @@ def _single(original: CanonicalTable, found: B, among: B) -> Iterator[tuple[Pred
 def _double(original: CanonicalTable, found: B) -> Iterator[tuple[Predicate, ...]]:
     """Yield pairs: one that nearly all rows found satisfy and fewest others, and the best within it."""
     everything = np.ones(len(found), np.bool_)
-    sample, weight = _weighted(found, everything)
+    sample, weight = _weighted(found, everything, len(original.columns))
     rough = []
     for c in range(-1, len(original.columns)):
         for predicate in covers(original, c, sample, weight > 0):
