@@ -177,16 +177,23 @@ def test_groups_differ_by_case_where_they_did() -> None:
     assert found(original, suspect).agree == suspect.num_rows
 
 
-def test_extremes_beside_a_count_are_an_aggregation(flights: pa.Table) -> None:
-    # Half of the functions pick a row, often the same one where groups are small.
-    wanted = [("arr_delay", "min"), ("arr_delay", "max"), ("air_time", "stddev"), ([], "count_all")]
-    suspect, names = anonymous(grouped(flights, ["flight"], wanted))
-    keys, functions = told(flights, suspect)
-    assert {names[s] for s, _, _ in keys} == {"flight"}
-    assert {(names[s], f) for s, f, _ in functions} == {
-        ("arr_delay_min", "min"), ("arr_delay_max", "max"), ("air_time_stddev", "population-std"),
-        ("count_all", "count"),
+def test_extremes_beside_a_sum_are_an_aggregation() -> None:
+    # The least x and the largest y of a group stand in one row, as in a table of picked rows; its sum does not.
+    rng = np.random.default_rng(9)
+    x = rng.permutation(4000)
+    original = pa.table(
+        {"key": rng.integers(0, 400, 4000), "x": x, "y": 9000 - 2 * x, "z": rng.integers(1, 10**6, 4000)}
+    )
+    suspect, names = anonymous(
+        grouped(original, ["key"], [("x", "min"), ("y", "max"), ("z", "sum"), ([], "count_all")])
+    )
+    keys, functions = told(original, suspect)
+    assert {names[s] for s, _, _ in keys} == {"key"}
+    assert {(names[s], f, o) for s, f, o in functions} == {
+        ("x_min", "min", "x"), ("y_max", "max", "y"), ("z_sum", "sum", "z"), ("count_all", "count", None)
     }  # fmt: skip
+    picked = grouped(original, ["key"], [("x", "min"), ("y", "max")])
+    assert found(original, picked) is None
 
 
 # --- nothing is said -------------------------------------------------------------------------------

@@ -200,6 +200,7 @@ def refine_columns(
     columns: Sequence[ColumnMatch],
     suspect_row: I64,
     original_row: I64,
+    count: int = 512,
 ) -> tuple[ColumnMatch, ...]:
     """Correct and complete a column match by the agreement of aligned rows.
 
@@ -210,6 +211,8 @@ def refine_columns(
         What values and names say.
     suspect_row, original_row : (m,) int64
         Aligned rows; with fewer than 16 nothing is changed.
+    count : int
+        Of these, how many are looked at.
 
     Returns
     -------
@@ -221,7 +224,7 @@ def refine_columns(
 
     if len(suspect_row) < _AGREE_ROWS:
         return tuple(columns)
-    lift, same = _agreement(original, suspect, suspect_row, original_row)
+    lift, same = _agreement(original, suspect, suspect_row, original_row, count)
     before = {c.suspect: c for c in columns}
     prior = np.zeros_like(lift)
     for c in columns:
@@ -247,10 +250,10 @@ def _stays(old: ColumnMatch, same: F64, taken: set[int]) -> bool:
 
 
 def _agreement(
-    original: CanonicalTable, suspect: CanonicalTable, suspect_row: I64, original_row: I64
+    original: CanonicalTable, suspect: CanonicalTable, suspect_row: I64, original_row: I64, count: int
 ) -> tuple[F64, F64]:
     """Equal cells beyond chance, (c - e) / (1 - e) as Cohen's kappa, and equal cells, per pair of columns."""
-    pick = np.linspace(0, len(suspect_row) - 1, min(len(suspect_row), 512)).astype(np.int64)
+    pick = np.linspace(0, len(suspect_row) - 1, min(len(suspect_row), count)).astype(np.int64)
     left = np.stack([c.key[suspect_row[pick]] for c in suspect.columns])
     right = np.stack([c.key[original_row[pick]] for c in original.columns])
     lift, same = np.zeros((len(left), len(right))), np.zeros((len(left), len(right)))

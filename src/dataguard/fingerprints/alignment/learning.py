@@ -21,7 +21,7 @@ from dataguard.fingerprints.changes.recodings import fit_recoding
 from dataguard.maps import ValueMap
 from dataguard.values import Canonical, CanonicalTable
 
-__all__ = ["learn_columns"]
+__all__ = ["complete_columns", "learn_columns"]
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
@@ -45,6 +45,9 @@ _TRIED = 3
 
 _PROFILE = 16
 """Frequencies of the most frequent values, by which recoded columns are shortlisted."""
+
+_MANY_ROWS, _MANY_CELLS = 20_000, 400_000_000
+"""Aligned rows, and cells, by which seldom set flags are told apart."""
 
 _MOST_OPEN = 400
 """Open columns of either side that are looked into, at most."""
@@ -90,6 +93,41 @@ def learn_columns(
     taken_s, taken_o = {c.suspect for c in known}, {c.original for c in known}
     known += pairs.open_categories(taken_s, taken_o)
     return tuple(sorted(known, key=lambda c: c.suspect))
+
+
+def complete_columns(
+    original: CanonicalTable,
+    suspect: CanonicalTable,
+    columns: Sequence[ColumnMatch],
+    suspect_row: I64,
+    original_row: I64,
+) -> tuple[ColumnMatch, ...]:
+    """Return columns that only many aligned rows tell apart: flags that are seldom set.
+
+    Parameters
+    ----------
+    original, suspect : CanonicalTable
+    columns : sequence of ColumnMatch
+        Those that are matched already.
+    suspect_row, original_row : (m,) int64
+        Aligned rows to learn from.
+
+    Returns
+    -------
+    tuple of ColumnMatch
+        Further columns only, with ``by="rows"``.
+    """
+    open_s = [i for i in range(len(suspect.columns)) if i not in {c.suspect for c in columns}]
+    open_o = [i for i in range(len(original.columns)) if i not in {c.original for c in columns}]
+    if len(suspect_row) < _LEAST_ROWS or not (open_s and open_o):
+        return ()
+    left, right = (
+        CanonicalTable((), tuple(t.columns[i] for i in of))
+        for t, of in ((original, open_o), (suspect, open_s))
+    )
+    count = max(_LEAST_ROWS, min(_MANY_ROWS, _MANY_CELLS // (len(open_s) * len(open_o))))
+    found = refine_columns(left, right, (), suspect_row, original_row, count)
+    return tuple(replace(c, original=open_o[c.original], suspect=open_s[c.suspect]) for c in found)
 
 
 class _Pairs:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from dataguard.carrier import Alignment, ColumnMatch
 from dataguard.fingerprints.alignment.columns import propose_columns
 from dataguard.fingerprints.alignment.contents import assign_in_order, join_contents
-from dataguard.fingerprints.alignment.learning import learn_columns
+from dataguard.fingerprints.alignment.learning import complete_columns, learn_columns
 from dataguard.fingerprints.alignment.linkage import accepts_equal, fit_linkage, match_rows
 from dataguard.fingerprints.alignment.profiles import ColumnProfile, profile_column
 from dataguard.fingerprints.alignment.shapes import guess_columns, with_noise
@@ -61,7 +61,22 @@ def align(original: CanonicalTable, suspect: CanonicalTable, pool: I64 | None = 
     empty = np.empty(0, np.int64)
     if not (original.rows and suspect.rows and columns):
         return Alignment(columns, empty, empty, empty, suspect.rows, original.rows, 0)
-    return _aligned(replace(make_sides(profiles, b, columns), pool=pool), b, columns)
+    found = _aligned(replace(make_sides(profiles, b, columns), pool=pool), b, columns)
+    return _completed(a, b, found)
+
+
+def _completed(original: CanonicalTable, suspect: CanonicalTable, found: Alignment) -> Alignment:
+    """Add the columns that all aligned rows together settle."""
+    learning = ~held_out(suspect)[found.suspect_row]
+    rows, own = found.suspect_row, found.original_row
+    more = complete_columns(original, suspect, found.columns, rows[learning], own[learning])
+    if not more:
+        return found
+    equal = found.equal.copy()
+    for c in more:
+        equal += original.columns[c.original].key[own] == suspect.columns[c.suspect].key[rows]
+    columns = tuple(sorted((*found.columns, *more), key=lambda c: c.suspect))
+    return replace(found, columns=columns, equal=equal)
 
 
 def _aligned(sides: Sides, suspect: CanonicalTable, columns: tuple[ColumnMatch, ...]) -> Alignment:

@@ -162,12 +162,13 @@ def part_keys(column: Canonical, part: str) -> U64:
     if part == "date":
         values = pa.array(day.astype("datetime64[us]").astype(np.int64), pa.timestamp("us"))
     else:
-        values = pa.array({
-            "year": lambda: moment.astype("datetime64[Y]").astype(np.int64) + 1970,
-            "month": lambda: month.astype(np.int64) % 12 + 1,
-            "day": lambda: (day - month.astype("datetime64[D]")).astype(np.int64) + 1,
-            "hour": lambda: micros // 3_600_000_000 % 24,
-        }[part]())  # fmt: skip
+        parts = {
+            "year": moment.astype("datetime64[Y]").astype(np.int64) + 1970,
+            "month": month.astype(np.int64) % 12 + 1,
+            "day": (day - month.astype("datetime64[D]")).astype(np.int64) + 1,
+            "hour": micros // 3_600_000_000 % 24,
+        }
+        values = pa.array(parts[part])
     return np.where(timed, canonical_column(values).key, np.uint64(0))
 
 
@@ -309,7 +310,7 @@ def candidate_keys(
     single = {s for s in pairs if len(suspect.values(s)) >= UNIQUE * rows}
     alone = [p for s in single for p in pairs[s][:3] if p.size <= half]
     alone.sort(key=lambda p: p.rank)
-    out = [(p.key,) for p in alone]
+    out: list[tuple[GroupKey, ...]] = [(p.key,) for p in alone]
     rest = [s for s in pairs if s not in single and any(p.size <= half for p in pairs[s])]
     rest.sort(key=lambda s: pairs[s][0].rank)
     rest = sorted(rest[: 10 if rows <= 50_000 else 6])

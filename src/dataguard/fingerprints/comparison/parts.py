@@ -84,7 +84,10 @@ def _rows(
     found[alignment.original_row] = True
     found[alignment.tied_original] = True
     selection = name_selection(original, found, alpha)
-    changes = [] if selection is None else [Change("selected", selection.to_dict(original.names))]
+    changes = []
+    if selection is not None:
+        detail = selection.to_dict(original.names)
+        changes.append(Change("selected", {"where": detail.pop("words"), **detail}))
     origin = np.full(suspect.rows, -1, np.int64)
     origin[alignment.suspect_row] = alignment.original_row
     origin[alignment.tied_suspect] = alignment.tied_original
