@@ -41,6 +41,7 @@ bench: $(BENCH_STAMP)
 	$(BIN)/python -m pytest benchmarks -q --benchmark-enable --benchmark-only
 	$(BIN)/python benchmarks/peers.py --json docs/peers.json
 	$(BIN)/python benchmarks/peers.py --page
+	$(BIN)/python benchmarks/compare.py --json docs/compare.json
 
 check: lint types test test-slow
 

@@ -60,6 +60,38 @@ def peers(figures: dict) -> str:
     return peers_page.readme(figures)
 
 
+def compare(figures: dict) -> str:
+    """Return rows found in the edit cases, by program: least and most over the tables."""
+    tools = ("dataguard", "DIY SQL", "datacompy")
+    wanted = {
+        "e02": "renamed, shuffled", "e07": "other units, renamed, no key", "e09": "rounded, no key",
+        "e11": "noise on every column, renamed", "e12": "mixed with 10 times foreign rows", "e14": "other formats",
+    }  # fmt: skip
+    lines = ["| edit | tables | " + " | ".join(tools) + " |", "|---|---|" + "---|" * len(tools)]
+    for case, what in wanted.items():
+        records = [r for r in figures["cases"] if r["case"] == case]
+        cells = [_recalls([r["tools"].get(tool, {}) for r in records]) for tool in tools]
+        lines.append(f"| {what} ({case}) | {len(records)} | " + " | ".join(cells) + " |")
+    ours = [r["tools"]["dataguard"] for r in figures["cases"] if "marks" in r["tools"].get("dataguard", {})]
+    marks = [m for r in ours for m in r["marks"]]
+    met, beyond = sum(m["met"] for m in marks), sum(m["beyond"] and not m["met"] for m in marks)
+    lines += [
+        "",
+        f"Rows of the original that are found, of those that are in the suspect: least to most over the tables. "
+        f"{met} of {len(marks)} marks are met on all cases and tables, {beyond} of the others are beyond the data "
+        f"(docs/compare.md).",
+    ]
+    return "\n".join(lines)
+
+
+def _recalls(found: list[dict]) -> str:
+    shares = [f["rows"]["recall"] for f in found if f.get("rows") and f["rows"]["recall"] is not None]
+    if not shares:
+        return "no answer"
+    low, high = (f"{100 * x:.4g}" for x in (min(shares), max(shares)))
+    return f"{low} %" if low == high else f"{low} to {high} %"
+
+
 def fill(text: str, name: str, block: str) -> str:
     begin, end = f"<!-- begin:{name} -->", f"<!-- end:{name} -->"
     pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), flags=re.DOTALL)
@@ -78,6 +110,9 @@ def main() -> None:
     beside = ROOT / "docs" / "peers.json"
     if beside.exists():
         text = fill(text, "peers", peers(json.loads(beside.read_text())))
+    edits = ROOT / "docs" / "compare.json"
+    if edits.exists():
+        text = fill(text, "compare", compare(json.loads(edits.read_text())))
     readme.write_text(text)
 
 
