@@ -140,7 +140,8 @@ def compare_sources(
         return found
     counted = [{"name": p.name, **told} for p, told in zip(public, _told(left_out.files), strict=True)]
     told = {"rows": int(left_out.public.sum()), "files": counted}
-    return replace(found, parts={**found.parts, "public": told})
+    rows = replace(found.rows, suspect=len(left_out.public), examined=found.rows.suspect)
+    return replace(found, rows=rows, parts={**found.parts, "public": told})
 
 
 def _told(files: Sequence[object]) -> list[dict[str, Any]]:
@@ -248,12 +249,14 @@ def _scanned(
         share = alpha / max(1, len(datasets))
         found = matches(vault, source, latest, share * len(latest), budget)
         names = {m["dataset"] for m in found.matches}
-        earlier = [d for d in datasets if d.name in names and d not in latest]
+        earlier = [d for d in datasets if d not in latest]
         # Every version of a dataset pays its share of alpha, looked at or not.
         older = matches(vault, source, earlier, share * len(earlier), budget)
         parts = (*found.parts, *older.parts)
         whole = decompose(parts, source.rows()) if parts else None
-        return ScanResult(shown(path), found.matches, unavailable=found.unavailable, decomposition=whole)
+        only_older = [m for m in older.matches if m["dataset"] not in names]
+        occurring = (*found.matches, *only_older)
+        return ScanResult(shown(path), occurring, unavailable=found.unavailable, decomposition=whole)
     except SeveralTablesError:
         raise
     except DataguardError as error:

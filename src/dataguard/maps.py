@@ -82,7 +82,8 @@ class ValueMap:
         (n,) float64
             nan where the function is not defined (the logarithm of 0).
         """
-        y = self.scale * self._function(x) + self.shift
+        with np.errstate(over="ignore", invalid="ignore"):
+            y = self.scale * self._function(x) + self.shift
         y = np.clip(y, self.low, self.high)
         if self.digits:
             with np.errstate(divide="ignore", invalid="ignore"):

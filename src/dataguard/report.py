@@ -129,7 +129,13 @@ def _known_words(compared: Comparison) -> dict[str, Any]:
     out = {name: document[name] for name in kept}
     out["changes"] = _known(document["changes"], said["table_changes"])
     out["columns"] = [
-        {**c, "changes": _known(c["changes"], said["column_changes"])} for c in document["columns"]
+        {
+            "original": c["original"],
+            "suspect": c["suspect"],
+            "agreement": c["agreement"],
+            "changes": _known(c["changes"], said["column_changes"]),
+        }
+        for c in document["columns"]
     ]
     tests = _tests(compared)
     worst = max(tests, key=lambda f: f.log10_p or 0.0, default=None)

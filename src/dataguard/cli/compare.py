@@ -57,6 +57,7 @@ def command(
     mask = _mask(masked, no_mask=no_mask, has_page=page is not None)
     if page is not None:
         _check_free(Path(page), force=force)
+        _check_no_input(Path(page), (original, suspect, *public))
     silent = quiet or as_json
     options.note(f"comparing {options.named(original)} with {options.named(suspect)}", quiet=silent)
     inputs = options.input_path(original), options.input_path(suspect)
@@ -102,6 +103,14 @@ def _check_free(page: Path, *, force: bool) -> None:
         raise UsageError("already exists", where=str(page), remedy="pass --force to replace it")
     if not page.absolute().parent.is_dir():
         raise UsageError("no such folder", where=str(page.parent), remedy="make it first")
+
+
+def _check_no_input(page: Path, inputs: tuple[str, ...]) -> None:
+    """Refuse to write the page over what is compared."""
+    from dataguard.errors import UsageError
+
+    if any(page.exists() and Path(given).exists() and page.samefile(given) for given in inputs):
+        raise UsageError("is one of the files that are compared", where=str(page), remedy="name another file")
 
 
 def _compared(

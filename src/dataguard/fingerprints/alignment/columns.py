@@ -28,6 +28,9 @@ U64 = NDArray[np.uint64]
 _VALUES = 4096
 """Distinct values of a suspect column that are looked up, those with the smallest hashes."""
 
+_MOST_SHARES = 50_000_000
+"""Shares of values in columns that are held at once, of 4 bytes each."""
+
 _NOISE = 0.02
 """Share of a true column's cells that may be foreign to it, in the likelihood."""
 
@@ -143,9 +146,10 @@ class _Tally:
         shape = (len(suspect.columns), len(original.columns))
         gain, weighted, containment = np.zeros(shape), np.zeros(shape), np.zeros(shape)
         cells, empty = np.zeros(shape[0], np.int64), np.zeros(shape[0], bool)
-        for s, column in enumerate(suspect.columns):
-            values, counts = sampled_values(column.key)
-            share = np.stack([_shares(p, values) for p in profiles])
+        samples = [sampled_values(c.key) for c in suspect.columns]
+        shares = _Shares(profiles, [values for values, _ in samples])
+        for s, (values, counts) in enumerate(samples):
+            share = shares.of(s)
             present = values != 0
             empty[s] = not present.any()
             held = (share > 0) & present
@@ -169,6 +173,24 @@ def sampled_values(keys: U64) -> tuple[U64, I64]:
         keep = np.argsort(mix64(values), kind="stable")[:_VALUES]
         values, counts = values[keep], counts[keep]
     return values, counts
+
+
+class _Shares:
+    """Shares of the suspect's sampled values in every original column; all values are found at once where they fit."""
+
+    def __init__(self, profiles: Sequence[ColumnProfile], values: Sequence[U64]) -> None:
+        self._profiles, self._values = profiles, values
+        every, place = np.unique(np.concatenate(values), return_inverse=True)
+        self._ends = np.concatenate([[0], np.cumsum([len(v) for v in values])])
+        self._place = place
+        fits = len(every) * len(profiles) <= _MOST_SHARES
+        self._table = np.stack([_shares(p, every).astype(np.float32) for p in profiles]) if fits else None
+
+    def of(self, s: int) -> F64:
+        """Return the (original columns, values of suspect column s) shares."""
+        if self._table is None:
+            return np.stack([_shares(p, self._values[s]) for p in self._profiles])
+        return self._table[:, self._place[self._ends[s] : self._ends[s + 1]]].astype(np.float64)
 
 
 def _shares(profile: ColumnProfile, values: U64) -> F64:
@@ -261,9 +283,11 @@ def _agreement(
     for s in range(len(left)):
         present = left[s] != 0
         same[s] = ((right == left[s]) & present).sum(1) / max(1, present.sum())
-        # Chance: the same cells paired at random, from the frequencies on both sides.
+        # Chance: the same cells paired at random, from the frequencies on both sides; of no use below the least lift.
         values, counts = np.unique(left[s][present], return_counts=True)
-        chance = np.array([_meet(values, counts, r) for r in right]) / max(1, m * present.sum())
+        chance = np.zeros(len(right))
+        for o in np.flatnonzero(same[s] >= _AGREE_LIFT):
+            chance[o] = _meet(values, counts, right[o]) / max(1, m * present.sum())
         lift[s] = np.where(chance < 1 - 1e-9, (same[s] - chance) / np.maximum(1e-9, 1 - chance), 0.0)
     return lift, same
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from dataguard.carrier import ColumnMatch
 from dataguard.fingerprints.alignment.columns import refine_columns
 from dataguard.fingerprints.alignment.shapes import rank_correlations
-from dataguard.fingerprints.changes.fitting import fit_map
+from dataguard.fingerprints.changes.fitting import Fit, fit_map
 from dataguard.fingerprints.changes.recodings import fit_recoding
 from dataguard.maps import ValueMap
 from dataguard.values import Canonical, CanonicalTable
@@ -36,6 +36,9 @@ _GAIN = 0.15
 
 _EXPLAINED = 0.6
 """Share of rows that a map must explain for the column to count as found by rows."""
+
+_MOST_NOISE, _HUGE = 0.2, 1e150
+"""Noise of a column that was copied, in its standard deviations, at most; numbers that have no square."""
 
 _CORRELATED = 0.7
 """Rank correlation over aligned rows below which two numeric columns are not tried."""
@@ -142,9 +145,7 @@ class _Pairs:
 
     def _cells(self, side: int, position: int) -> Canonical:
         table = (self._suspect, self._original)[side]
-        column = table.columns[position]
-        rows = self._rows[side]
-        return Canonical(column.tag[rows], column.word[rows], column.key[rows], column.texts, column.source)
+        return table.columns[position].take_cells(self._rows[side])
 
     def _number(self, side: int, position: int) -> F64:
         key = side, position
@@ -158,7 +159,7 @@ class _Pairs:
         same = float((a.key == b.key).mean())
         if same >= _AS_IS:
             return match
-        fit = fit_map(self._number(1, match.original), self._number(0, match.suspect))
+        fit = self._fit(match.original, match.suspect)
         if fit is not None and not (fit.map.is_plain and not fit.map.noise) and fit.explained >= same + _GAIN:
             return replace(match, through=fit.map)
         recoded = fit_recoding(a.key, b.key)
@@ -166,9 +167,18 @@ class _Pairs:
             return replace(match, through=recoded.map)
         return match
 
+    def _fit(self, o: int, s: int) -> Fit | None:
+        """Fit a map; one that leaves most of the column to noise says that two things have one trend."""
+        y = self._number(0, s)
+        fit = fit_map(self._number(1, o), y)
+        small = np.abs(y) <= _HUGE
+        if fit is None or not fit.map.noise or not small.any():
+            return fit
+        return fit if fit.map.noise <= _MOST_NOISE * float(np.std(y[small])) else None
+
     def numeric(self, o: int, s: int) -> ColumnMatch | None:
         """Return a pair of numeric columns if the rows back it."""
-        fit = fit_map(self._number(1, o), self._number(0, s))
+        fit = self._fit(o, s)
         if fit is None or fit.explained < _EXPLAINED:
             return None
         through: ValueMap | None = None if fit.map.is_plain and not fit.map.noise else fit.map

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataguard.fingerprints.alignment.lookups import Candidates, Lookups, plan_lookups
+from dataguard.fingerprints.alignment.outcomes import Linkage, RowMatch
 from dataguard.fingerprints.alignment.profiles import near_shares
 from dataguard.fingerprints.alignment.sides import Sides, join_sides
 from dataguard.values import mix64
@@ -25,8 +26,6 @@ __all__ = [
     "FEW_LOOKUPS",
     "FIT_ROWS",
     "LOOKUPS",
-    "Linkage",
-    "RowMatch",
     "accepts_equal",
     "compare_pairs",
     "control_rows",
@@ -86,50 +85,6 @@ _STEADY = ((39.88, 0.04, 0.04, 0.04), (39.96, 0.0, 0.0, 0.04))
 _MOVED = ((5.0, 3.2, 1.3, 0.5), (5.0, 0.0, 0.0, 5.0))
 _SHAKEN = ((0.1, 7.9, 1.5, 0.5), (5.0, 0.0, 0.0, 5.0))
 """What a column may have met, as Dirichlet counts for fine and coarse columns: nothing, a mark, or noise."""
-
-
-@dataclass(frozen=True, slots=True)
-class Linkage:
-    """What is known of copied rows, and of rows that were not copied.
-
-    Attributes
-    ----------
-    shares : (C, 4) float64
-        Equal, close, near and far cells of a row and the one it was copied from.
-    apart : (C, 4) float64
-        The same for a row of the same source and its best match among the others.
-    cutoff : float
-        Nats by which `shares` must explain a row better than `apart`.
-    searched : float
-        The same for a row that differs in some column: few of those matched may be wrong, too.
-    strict : float
-        The same, so that hardly any control row passes.
-    """
-
-    shares: F64
-    apart: F64
-    cutoff: float
-    searched: float
-    strict: float
-
-
-@dataclass(frozen=True, slots=True)
-class RowMatch:
-    """The outcome for m suspect rows.
-
-    Attributes
-    ----------
-    original : (m,) int64
-        Matched original row, -1 where none.
-    equal : (m,) int64
-        Columns that agree exactly; 0 where none is matched.
-    ambiguous : (m,) bool
-        Whether several original rows fit about equally well.
-    """
-
-    original: I64
-    equal: I64
-    ambiguous: B
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,6 +236,8 @@ def weigh(sides: Sides, shares: F64) -> I32:
         ids = sides.suspect[c]
         seen = ids < len(profile.values)
         same = np.where(seen, profile.share[np.where(seen, ids, 0)], 0.0)
+        # A control's own cell is in the count; a suspect's is not. Without this, controls fitted less often.
+        same = np.maximum(0.0, same - sides.lent / max(1, sides.original.shape[1]))
         close, near = near_shares(profile, sides.numbers[c])
         chance = np.stack([same, close, near, 1 - same - close - near])
         log = np.log(np.maximum(shares[c], 1e-6))[:, None] - np.log(np.maximum(chance, least))
@@ -315,17 +272,23 @@ def _rank(sides: Sides, shares: F64, candidates: Candidates, levels: U8) -> _Ran
     found = best >= 0
     top = np.where(found, score[best], 0)
     # Posterior odds of other rows against the best one.
-    rest = np.bincount(pairs[:, 0], np.exp((score - top[pairs[:, 0]]) / UNIT), m) - 1
+    rest = np.bincount(pairs[:, 0], _exp((score - top[pairs[:, 0]]) / UNIT), m) - 1
     # Rows not looked at are equal in the columns of that look-up; in the others their likelihood
     # ratio is 1 on average, or the share of true rows they can be where the first look-up,
     # by all steady columns, has not met them.
     unsteady = 1 - float(np.prod(shares[candidates.dropped[0][0], 0]))
     for i, (columns, lost) in enumerate(candidates.dropped):
-        crowd = lost * np.exp((weights[:, columns, EQUAL].sum(1) - top) / UNIT)
+        crowd = lost * _exp((weights[:, columns, EQUAL].sum(1) - top) / UNIT)
         rest = np.maximum(rest, crowd * (unsteady if i else 1.0))
     chosen = levels[best]
-    fits = found & (n * np.exp(-top / UNIT) <= _CHANCE) & ((chosen == FAR).sum(1) <= _far_allowed(shares))
+    fits = found & (n * _exp(-top / UNIT) <= _CHANCE) & ((chosen == FAR).sum(1) <= _far_allowed(shares))
     return _Ranked(np.where(found, pairs[best, 1], -1), chosen, fits, rest <= _DOUBT)
+
+
+def _exp(nats: F64) -> F64:
+    """Return e to some nats, within what a float holds."""
+    power: F64 = np.exp(np.clip(nats, -700.0, 700.0))
+    return power
 
 
 def _far_allowed(shares: F64) -> int:

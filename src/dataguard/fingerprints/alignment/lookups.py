@@ -139,8 +139,10 @@ def _sample_entropy(ids: U32) -> float:
 
 def _cells(numbers: F64, tau: float, missing: np.uint32) -> U32:
     """(2, k) uint32 grid cells of some numbers."""
-    known = np.isfinite(numbers)
-    scaled = np.where(known, numbers, 0.0) / (2 * tau)
+    with np.errstate(over="ignore"):
+        scaled = numbers / (2 * tau)
+    known = np.isfinite(scaled)
+    scaled = np.where(known, scaled, 0.0)
     # Outliers wrap around: two far values in one cell only make one candidate more.
     cells = np.stack([np.floor(np.fmod(scaled + shift, 2.0**30)) + 2.0**30 for shift in (0.0, 0.5)])
     return np.where(known, cells.astype(np.uint32), missing).astype(np.uint32)

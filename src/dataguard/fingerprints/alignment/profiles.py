@@ -78,7 +78,7 @@ class ColumnProfile:
     @property
     def entropy(self) -> float:
         """Shannon entropy of the column in bits."""
-        p = self.share
+        p = self.share[self.counts > 0]
         return float(-(p * np.log2(p)).sum()) if len(p) else 0.0
 
     def find(self, keys: U64) -> U32:
@@ -107,7 +107,8 @@ class ColumnProfile:
         left = np.maximum(right - 1, 0)
         at = np.where(np.abs(x[left] - y) <= np.abs(x[right] - y), left, right)
         # A difference of nan is not small: missing cells stay unseen.
-        near = np.abs(x[at] - y) <= _SLACK * np.maximum(np.abs(y), np.abs(x[at]))
+        # Nor is one from infinity.
+        near = np.isfinite(y) & (np.abs(x[at] - y) <= _SLACK * np.maximum(np.abs(y), np.abs(x[at])))
         ids[open_[near]] = order[at[near]].astype(np.uint32)
         return ids
 
@@ -138,7 +139,9 @@ def seen_through(profile: ColumnProfile, through: ValueMap | Recoding | None) ->
     numbers = through.apply(profile.numbers)
     known = np.isfinite(numbers)
     bits = mix64((np.where(known, numbers, 0.0) + 0.0).view(np.uint64))
-    seen = _merged(profile, np.where(known, bits, profile.values), numbers, None)
+    lost = ~known & np.isfinite(profile.numbers)
+    kept = np.where(lost, mix64(profile.values ^ np.uint64(0x5EE)), profile.values)
+    seen = _merged(profile, np.where(known, bits, kept), numbers, None)
     return replace(seen, tau=_NOISE_SD * through.noise) if through.noise else seen
 
 
@@ -175,8 +178,11 @@ def _tau(numbers: F64, counts: I64) -> float:
     x, weight = numbers[present], counts[present].astype(np.float64)
     if len(x) < 2:
         return -1.0
-    mean = np.average(x, weights=weight)
-    tau = NEAR_SD * float(np.sqrt(np.average((x - mean) ** 2, weights=weight))) * (1 + 1e-9)
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = np.average(x, weights=weight)
+        tau = NEAR_SD * float(np.sqrt(np.average((x - mean) ** 2, weights=weight))) * (1 + 1e-9)
+    if not np.isfinite(tau):
+        return -1.0
     return tau if float(np.diff(np.sort(x)).min()) <= tau else -1.0
 
 

@@ -28,6 +28,9 @@ _SAMPLE = 4096
 _POINTS = (np.arange(129) + 0.5) / 129
 """Quantiles compared."""
 
+_HUGE = 1e150
+"""Numbers beyond which squares overflow: they have no part in a shape."""
+
 _DISTINCT = 8
 """Distinct values below which a column has no shape to speak of."""
 
@@ -65,6 +68,7 @@ class _Shapes:
         kept, quantiles, missing, samples = [], [], [], []
         for c in columns:
             values = _numbers(table.columns[c], rows)
+            values[np.abs(values) > _HUGE] = np.nan
             present = values[np.isfinite(values)]
             if len(present) >= _DISTINCT and len(np.unique(present)) >= _DISTINCT:
                 kept.append(c)
@@ -79,9 +83,7 @@ class _Shapes:
 
 
 def _numbers(column: Canonical, rows: I64) -> F64:
-    return Canonical(
-        column.tag[rows], column.word[rows], column.key[rows], column.texts, column.source
-    ).number
+    return column.take_cells(rows).number
 
 
 def guess_columns(
@@ -136,7 +138,10 @@ def guess_columns(
 def with_noise(suspect: CanonicalTable, guess: Sequence[ColumnMatch]) -> Iterator[tuple[ColumnMatch, ...]]:
     """Yield guessed columns with noise of several sizes: how near is near is not known before rows are."""
     rows = np.linspace(0, suspect.rows - 1, min(suspect.rows, _SAMPLE)).astype(np.int64)
-    spread = [float(np.nanstd(_numbers(suspect.columns[c.suspect], rows))) for c in guess]
+    spread = []
+    for c in guess:
+        x = _numbers(suspect.columns[c.suspect], rows)
+        spread.append(float(np.std(x[np.abs(x) <= _HUGE])))  # nan is not small
     for share in _NOISES:
         yield tuple(
             replace(c, through=replace(c.through or ValueMap(), noise=share * sd))

@@ -49,6 +49,8 @@ class Sides:
         Largest distance of near values, -1 where only equality counts.
     by_row : (n, C) uint32
         `original` with rows first, for what looks at few rows but all of their columns.
+    lent : (m,) bool
+        Which suspect rows are rows of the original itself (controls): their own cells do not count as frequent.
     pool : (k,) int64 or None
         The original rows that serve as controls, where not every row will do: in candidates gathered
         from a large table these are the rows whose own candidates were gathered too.
@@ -62,6 +64,7 @@ class Sides:
     offsets: I64
     tau: F64
     by_row: U32
+    lent: B
     pool: I64 | None = None
 
     @property
@@ -80,26 +83,30 @@ class Sides:
             self,
             suspect=np.ascontiguousarray(self.suspect[:, rows]),
             numbers=np.ascontiguousarray(self.numbers[:, rows]),
+            lent=self.lent[rows],
         )
 
-    def only(self, columns: I64) -> Sides:
-        """Return the sides restricted to some of the matched columns."""
-        return Sides(
-            tuple(self.profiles[c] for c in columns),
-            np.ascontiguousarray(self.original[columns]),
-            np.ascontiguousarray(self.suspect[columns]),
-            np.ascontiguousarray(self.numbers[columns]),
-            self.table,
-            self.offsets[columns],
-            self.tau[columns],
-            np.ascontiguousarray(self.by_row[:, columns]),
-            self.pool,
+    def without(self, rows: I64) -> Sides:
+        """Return the sides with some rows of the original taken away, out of its frequencies as well."""
+        keep = np.ones(self.original.shape[1], np.bool_)
+        keep[rows] = False
+        original = np.ascontiguousarray(self.original[:, keep])
+        profiles = tuple(
+            replace(p, ids=ids, counts=np.bincount(ids, minlength=len(p.values)).astype(np.int64))
+            for p, ids in zip(self.profiles, original, strict=True)
         )
+        pool = None
+        if self.pool is not None:
+            place = np.cumsum(keep) - 1
+            pool = place[self.pool[keep[self.pool]]]
+        by_row = np.ascontiguousarray(self.by_row[keep])
+        return replace(self, profiles=profiles, original=original, by_row=by_row, pool=pool)
 
     def controls(self, rows: I64) -> Sides:
         """Return the sides with rows of the original in the suspect's place."""
         ids = np.ascontiguousarray(self.original[:, rows])
-        return replace(self, suspect=ids, numbers=self.table[self.offsets[:, None] + ids.astype(np.int64)])
+        numbers = self.table[self.offsets[:, None] + ids.astype(np.int64)]
+        return replace(self, suspect=ids, numbers=numbers, lent=np.ones(len(rows), np.bool_))
 
 
 def join_sides(left: Sides, right: Sides) -> Sides:
@@ -108,6 +115,7 @@ def join_sides(left: Sides, right: Sides) -> Sides:
         left,
         suspect=np.concatenate([left.suspect, right.suspect], axis=1),
         numbers=np.concatenate([left.numbers, right.numbers], axis=1),
+        lent=np.concatenate([left.lent, right.lent]),
     )
 
 
@@ -139,6 +147,7 @@ def make_sides(
         np.cumsum(sizes) - sizes,
         np.array([p.tau for p in used]),
         np.ascontiguousarray(original.T),
+        np.zeros(m, np.bool_),
     )
 
 

@@ -23,7 +23,7 @@ from dataguard.fingerprints.alignment.linkage import (
     nearest_rows,
     plain_linkage,
 )
-from dataguard.fingerprints.alignment.profiles import ColumnProfile
+from dataguard.fingerprints.alignment.profiles import ColumnProfile, seen_through
 from dataguard.fingerprints.alignment.sides import Sides, distinct_rows, held_out, join_sides, make_sides
 from dataguard.fingerprints.comparison.nulls import log10_more_hits, log10_pairing
 from dataguard.model import Finding
@@ -37,6 +37,9 @@ U64 = NDArray[np.uint64]
 
 TESTED = 2000
 """Suspect rows and control rows of the first contrast, at most."""
+
+_HELD = 0.25
+"""Share of a suspect column's cells that must be the original's for the column to be tested."""
 
 _NEIGHBOURS, _NEARER = 500, 4.0
 """Matched rows whose nearest other original row is looked for, and how much nearer a copied row must be."""
@@ -61,10 +64,11 @@ def other_rows(
 ) -> Finding | None:
     """Test the suspect's rows against "same source, other rows".
 
-    Under the null hypothesis the suspect's distinct rows are exchangeable with the
-    original's own. One half of them fits the linkage, the other half is looked up with it,
-    and so are control rows of the original, each with itself left out; Fisher's
-    exact test compares how many are found.
+    Under the null hypothesis the suspect's rows are exchangeable with the original's own. Some of these, the
+    controls, are taken out of the original; half of all contents, by a public hash, fit the linkage, and rows of the
+    other half, the suspect's and the controls, are looked up in what is left of the original: whether a row is found
+    then depends on its content alone. Fisher's exact test compares how many are, for rows as they come and for
+    distinct ones (a suspect that repeats one row is not found a thousand times); the worse counts.
 
     Parameters
     ----------
@@ -83,54 +87,55 @@ def other_rows(
     first = _tested(suspect, distinct_rows(suspect, columns)[0])
     if len(columns) < 2 or len(first) < 2 or profiles[0].rows < 2:
         return None
-    every = by_hash(suspect, columns, first)
-    first = every[: 2 * TESTED]
     sides = replace(make_sides(profiles, suspect, columns), pool=pool)
-    linkage, _ = fit_linkage(sides.take(first[1::2]))
-    linkage = replace(linkage, cutoff=max(linkage.cutoff, linkage.strict), searched=-math.inf)
-    repeated = _repeated(suspect, columns, every)
-    tested = np.concatenate([first[::2], repeated])
     rows = profiles[0].rows if pool is None else len(pool)
-    controls = control_rows(sides, TESTED, min(CONTROLS, rows // 2))
-    both = join_sides(sides.take(tested), sides.controls(controls))
-    hit = (
-        match_rows(both, linkage, np.concatenate([np.full(len(tested), -1, np.int64), controls])).original
-        >= 0
-    )
-    distinct, control_hits = len(first[::2]), int(hit[len(tested) :].sum())
-    levels = [(int(hit[:distinct].sum()), distinct)]
-    if len(repeated):
-        levels.append((int(hit[distinct : len(tested)].sum()), len(repeated)))
-    log10_p, hits, count = max((log10_more_hits(h, m, control_hits, len(controls)), h, m) for h, m in levels)
+    controls = control_rows(sides, min(TESTED, rows // 4), 0 if pool is None else min(CONTROLS, rows // 2))
+    lent = replace(sides.controls(controls), lent=np.zeros(len(controls), np.bool_))
+    searched = sides.without(controls)
+    allowed = _tested(suspect, np.arange(suspect.rows))
+    fitted, tested = (allowed[_for_fit(sides, allowed) == k] for k in (True, False))
+    tested = tested[np.argsort(mix64(tested.astype(np.uint64)), kind="stable")][:TESTED]
+    compared = np.flatnonzero(~_for_fit(lent, np.arange(len(controls))))
+    if not (len(fitted) and len(tested) and len(compared)):
+        return None
+    linkage, _ = fit_linkage(searched.take(_distinct(sides, fitted)[:TESTED]))
+    linkage = replace(linkage, cutoff=max(linkage.cutoff, linkage.strict), searched=-math.inf)
+    both = join_sides(searched.take(tested), lent.take(compared))
+    both = replace(searched, suspect=both.suspect, numbers=both.numbers, lent=both.lent)
+    hit = match_rows(both, linkage).original >= 0
+    mine, theirs = np.arange(len(tested)), np.arange(len(tested), both.rows)
+    levels = [(mine, theirs), (_distinct(both, mine), _distinct(both, theirs))]
+    counted = [(int(hit[a].sum()), len(a), int(hit[b].sum()), len(b)) for a, b in levels]
+    log10_p, (found, count, control_found, control_count) = max((log10_more_hits(*c), c) for c in counted)
     return Finding(
         subject="rows of the suspect found in the original",
         method="leave-one-out controls, Fisher's exact test/2",
         null_hypothesis="the suspect's rows come from the same source as the original's, but are other rows",
         counts={
             "rows": count,
-            "found": hits,
-            "controls": len(controls),
-            "controls_found": control_hits,
+            "found": found,
+            "controls": control_count,
+            "controls_found": control_found,
         },
         log10_p=round_up(log10_p),
     )
 
 
-def _repeated(suspect: CanonicalTable, columns: Sequence[ColumnMatch], every: I64) -> I64:
-    """Return rows as they come, repeated ones included, of contents that are tested.
+def _for_fit(sides: Sides, rows: I64) -> NDArray[np.bool_]:
+    """Return which rows fit the linkage, by a public hash of their content: equal rows are on one side."""
+    h = np.zeros(len(rows), np.uint64)
+    for ids in sides.suspect:
+        h = mix64(h ^ ids[rows].astype(np.uint64))
+    return ((h >> np.uint64(7)) & np.uint64(1)).astype(np.bool_)
 
-    A content that several rows hold is likelier to be met again. Controls are rows as they come; distinct suspect
-    rows are not, and an innocent suspect's looked commoner among them (log10 p -5 for a random split). Distinct
-    rows alone stop a suspect that repeats one row a thousand times: so both are tested and the worse counts.
-    """
-    firsts, which = distinct_rows(suspect, columns)
-    kept = np.zeros(len(firsts), np.bool_)
-    kept[np.searchsorted(np.sort(firsts), every[::2])] = True
-    kept = kept[np.argsort(np.argsort(firsts))]
-    if len(firsts) == suspect.rows:
-        return np.empty(0, np.int64)
-    rows = np.flatnonzero(kept[which])
-    return rows[np.argsort(mix64(rows.astype(np.uint64)), kind="stable")][:TESTED]
+
+def _distinct(sides: Sides, rows: I64) -> I64:
+    """Return some rows without those whose content came before, by a public hash of the content."""
+    h = np.zeros(len(rows), np.uint64)
+    for ids in sides.suspect:
+        h = mix64(h ^ ids[rows].astype(np.uint64))
+    _, first = np.unique(h, return_index=True)
+    return rows[first]
 
 
 def standing_out(
@@ -167,8 +172,11 @@ def standing_out(
     for c in range(len(sides.tau)):
         mine_id, own_id, other_id = mine.suspect[c], sides.original[c][own], sides.original[c][other]
         apart = (own_id != other_id) | (other < 0)
-        value, neighbour = (sides.table[sides.offsets[c] + x.astype(np.int64)] for x in (own_id, other_id))
-        near = _NEARER * np.abs(mine.numbers[c] - value) <= np.abs(neighbour - value)  # nan is not near
+        with np.errstate(invalid="ignore", over="ignore"):
+            value, neighbour = (
+                sides.table[sides.offsets[c] + x.astype(np.int64)] for x in (own_id, other_id)
+            )
+            near = _NEARER * np.abs(mine.numbers[c] - value) <= np.abs(neighbour - value)  # nan is not near
         wins += apart & ((mine_id == own_id) | near)
         differs += apart
     outstanding = int(((2 * wins >= differs) & (differs > 0)).sum())
@@ -208,7 +216,7 @@ def random_pairing(
         None with fewer than two columns that vary, or without rows.
     """
     fresh = bool(held_out(suspect).any())
-    left, right = halves(profiles, columns, fresh=fresh, rows=suspect.rows) if split is None else split
+    left, right = halves(profiles, columns, suspect, fresh=fresh) if split is None else split
     if not right or suspect.rows == 0:
         return None
     # Chosen by the first half alone, so that the second stays free to be paired anew.
@@ -245,27 +253,47 @@ def _tested(suspect: CanonicalTable, rows: I64) -> I64:
 
 
 def halves(
-    profiles: Sequence[ColumnProfile], columns: Sequence[ColumnMatch], *, fresh: bool, rows: int
+    profiles: Sequence[ColumnProfile],
+    columns: Sequence[ColumnMatch],
+    suspect: CanonicalTable,
+    *,
+    fresh: bool,
 ) -> Halves:
-    """Deal the columns out in order of entropy: most look rows up, a few informative ones are tested.
+    """Deal the columns out in order of information: most look rows up, a few informative ones are tested.
 
-    Columns settled by aligned rows have seen the pairing: they take part only where it is tested on `fresh`
-    rows, that nothing was learnt from.
-
-    Columns of less than a bit are used only where there are few others: rows agree in most
-    of forty dummies anyway.
+    A column informs as far as the suspect's cells vary and are the original's: one that was emptied or overwritten
+    says nothing, and must not be what is tested. Columns settled by aligned rows, and maps learnt from them, have
+    seen the pairing: they take part only where it is tested on `fresh` rows, that nothing was learnt from.
+    Columns of less than a bit are used only where there are few others: rows agree in most of forty dummies anyway.
     """
-    free = [c for c in columns if (fresh or c.by != "rows") and profiles[c.original].entropy > 0]
-    informative = [c for c in free if profiles[c.original].entropy >= 1]
+    bits = {c.suspect: _bits(profiles[c.original], suspect, c) for c in columns}
+    free = [c for c in columns if (fresh or (c.by != "rows" and c.through is None)) and bits[c.suspect] > 0]
+    informative = [c for c in free if bits[c.suspect] >= 1]
     free = informative if len(informative) >= 4 else free
-    free.sort(key=lambda c: (-profiles[c.original].entropy, c.original))
+    free.sort(key=lambda c: (-bits[c.suspect], c.original))
     left: list[ColumnMatch] = list(free[::2])
     right: list[ColumnMatch] = []
-    bits, enough = 0.0, _FEW_TEST_BITS if rows < _FEW else _TEST_BITS
+    total, enough = 0.0, _FEW_TEST_BITS if suspect.rows < _FEW else _TEST_BITS
     for c in free[1::2]:
-        (right if bits < enough else left).append(c)
-        bits += profiles[c.original].entropy
+        (right if total < enough else left).append(c)
+        total += bits[c.suspect]
     return left, right
+
+
+def _bits(profile: ColumnProfile, suspect: CanonicalTable, match: ColumnMatch) -> float:
+    """Entropy of the suspect's cells that the original column holds, or may hold within its reach; at most its own."""
+    rows = np.linspace(0, suspect.rows - 1, min(suspect.rows, 4096)).astype(np.int64)
+    seen = seen_through(profile, match.through)
+    cells = suspect.columns[match.suspect].take_cells(rows)
+    ids = seen.find_cells(cells)
+    held = (ids < len(seen.values)) & (cells.key != 0)
+    if seen.tau >= 0 and match.through is not None:
+        held |= np.isfinite(cells.number)
+    if held.mean() < _HELD:
+        return 0.0
+    _, counts = np.unique(cells.key[held], return_counts=True)
+    share = counts / counts.sum()
+    return min(seen.entropy, float(-(share * np.log2(share)).sum()))
 
 
 def by_hash(suspect: CanonicalTable, columns: Sequence[ColumnMatch], rows: I64) -> I64:

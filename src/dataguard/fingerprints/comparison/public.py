@@ -131,8 +131,6 @@ def public_rows(
     for share in shares:
         beyond = share.log10_p is not None and share.log10_p <= limit
         found = share.same | share.aligned if beyond else share.same
-        if suspect.rows and found.mean() >= WHOLLY:
-            found = np.ones(suspect.rows, np.bool_)
         new = int((found & ~taken).sum())
         taken |= found
         files.append(

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from dataguard.carrier import Alignment, ColumnMatch, Large
 from dataguard.fingerprints.alignment.gather import (
     Query,
-    candidates,
     fold_large,
     gather_rows,
     propose_over_blocks,
@@ -89,7 +88,7 @@ def compare_sampled(
     pool = spread(len(background), CONTROLS + TESTED)
     pool = pool[np.argsort(mix64(pool.astype(np.uint64)), kind="stable")]
     own = [ColumnMatch(c.original, c.original, c.by, 1.0) for c in columns]
-    split = halves([profile_column(c) for c in typical.columns], columns, fresh=False, rows=drawn.rows)
+    split = halves([profile_column(c) for c in typical.columns], columns, drawn, fresh=False)
     by_left = _rows(drawn, by_hash(drawn, split[0], distinct_rows(drawn, split[0])[0])[:PAIRED])
     queries = [Query(drawn, columns), Query(_rows(typical, pool), own), Query(by_left, split[0])]
     of_drawn, of_controls, of_left = gather_rows(whole, typical, queries)
@@ -145,10 +144,17 @@ def _findings(
 def _backwards(original: Large[CanonicalTable], suspect: Large[CanonicalTable]) -> Alignment:
     """Look for rows of the original in the suspect; return the alignment with what was gathered of it."""
     background = spread(suspect.units, min(BACKGROUND, suspect.room // 4))
-    typical = suspect.take(background)
+    sample = suspect.take(background)
     drawn = original.take(spread(original.units, _looked_for(suspect)))
-    positions = np.union1d(background, candidates(suspect, typical, drawn))
-    return align(suspect.take(positions), drawn)
+    typical, wanted, whole = fold_table(sample), fold_table(drawn), fold_large(suspect, sample)
+    columns = propose_over_blocks(whole, typical, wanted)
+    # Controls are rows whose own candidates are gathered too, or they would seem never to be found.
+    pool = spread(len(background), CONTROLS)
+    pool = pool[np.argsort(mix64(pool.astype(np.uint64)), kind="stable")]
+    own = [ColumnMatch(c.original, c.original, c.by, 1.0) for c in columns]
+    queries = [Query(wanted, columns), Query(_rows(typical, pool), own)]
+    positions = np.union1d(background, np.concatenate(gather_rows(whole, typical, queries)))
+    return align(suspect.take(positions), drawn, np.searchsorted(positions, background[pool]))
 
 
 def _strict(aligned: Alignment) -> Containment:

@@ -226,8 +226,8 @@ def row_words(document: Document) -> list[Words]:
     tied, left = int(rows.get("tied") or 0), undecided(document)
     if tied:
         said.append(Words(
-            f"{count_text(tied, 'row')} tied: several rows of the original are the same in all columns in common; "
-            "counted, but which is which cannot be told.",
+            f"{count_text(tied, 'row')} tied: their content is that of several rows of the original, or one that "
+            "chance would give; which is which cannot be told.",
             f"同順位 {tied:,}行:共通の列がすべて等しい原本の行が複数ある。数には含むが、どの行かは区別できない。",
         ))  # fmt: skip
     if left:
