@@ -262,13 +262,11 @@ def test_texts_among_numbers_stay_what_they_are() -> None:
     assert seen.counts.tolist() == [1, 2, 1]
 
 
-@pytest.mark.xfail(strict=True, reason="a number without an image keeps its own key: profiles.seen_through")
 def test_a_number_that_the_function_is_not_defined_for_is_no_suspect_cell() -> None:
     seen = seen_through(profile(0, 1, 10), ValueMap("log10"))
     assert seen.find_cells(column(0.0, 1.0, -5.0)).tolist() == [1, 2, UNSEEN]
 
 
-@pytest.mark.xfail(strict=True, reason="inf is within any relative slack: ColumnProfile.find_cells")
 def test_infinite_cells_equal_no_number() -> None:
     seen = seen_through(profile(1, 2, 7), ValueMap("", 2.54))
     assert seen.find_cells(column(float("inf"), float("-inf"))).tolist() == [UNSEEN, UNSEEN]

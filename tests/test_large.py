@@ -316,7 +316,9 @@ def test_twins_at_the_beginning_of_the_files_are_no_copies(seed):
     found = compare_sampled(as_large(sides[0], room=24_000), as_large(sides[1], room=24_000))
     counts = found.findings[0].counts
     assert found.relation == "same-schema"
-    assert counts["controls_found"] > 20  # the twins are met on both sides
+    assert (
+        counts["controls_found"] > 10
+    )  # the twins are met on both sides; half of all contents fit the linkage
 
 
 def test_a_period_of_the_file_does_not_mislead_the_sample(flights):

@@ -149,9 +149,6 @@ def test_foreign_rows_are_split_into_nothing(vault: Any, tmp_path: Path, flights
     assert found.to_dict()["decomposition"] is None
 
 
-@pytest.mark.xfail(
-    strict=True, reason="earlier versions are looked at only where the newest occurs: investigate._scanned"
-)
 def test_rows_that_only_an_earlier_version_held_are_found(
     vault: Any, tmp_path: Path, flights: pa.Table
 ) -> None:

@@ -289,7 +289,7 @@ def _bits(profile: ColumnProfile, suspect: CanonicalTable, match: ColumnMatch) -
     held = (ids < len(seen.values)) & (cells.key != 0)
     if seen.tau >= 0 and match.through is not None:
         held |= np.isfinite(cells.number)
-    if held.mean() < _HELD:
+    if not held.any() or held.mean() < _HELD:
         return 0.0
     _, counts = np.unique(cells.key[held], return_counts=True)
     share = counts / counts.sum()
