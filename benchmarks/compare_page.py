@@ -296,6 +296,8 @@ def page(figures: Figures) -> str:
             "**These are figures of a trial run: not all cases, other work on the machine. Not to be quoted.**",
             "",
         ]
+    if figures.get("note"):
+        lines += [figures["note"], ""]
     if figures["left_out"]:
         lines += [f"Left out, not installed: {', '.join(figures['left_out'])}.", ""]
     notes = sorted({f"{n} {t['note']}" for r in cases for n, t in r["tools"].items() if "note" in t})
