@@ -73,6 +73,9 @@ def command(
     if as_json:
         options.print_json(document)
     else:
+        if "public" in document:
+            taken, whole = document["public"]["rows"], document["rows"]["suspect"]
+            options.say(f"{taken:,} of {whole:,} suspect rows are freely available and were left out; of the rest:")
         show(document, lang)
     if page is not None:
         options.note(f"page: {page}", quiet=silent)
