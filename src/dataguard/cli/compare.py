@@ -75,7 +75,9 @@ def command(
     else:
         if "public" in document:
             taken, whole = document["public"]["rows"], document["rows"]["suspect"]
-            options.say(f"{taken:,} of {whole:,} suspect rows are freely available and were left out; of the rest:")
+            options.say(
+                f"{taken:,} of {whole:,} suspect rows are freely available and were left out; of the rest:"
+            )
         show(document, lang)
     if page is not None:
         options.note(f"page: {page}", quiet=silent)
