@@ -94,7 +94,8 @@ CASES = each(
     ("e07", Relation.SAME_ROWS, 0.99, 0.9, on("adult", "flights ships cover")),
     ("e09", Relation.SAME_ROWS, 0.99, 0.99, on("ships", "flights cover adult")),
     ("e12", Relation.OVERLAP, 0.99, 0.99, on("adult", "flights ships cover")),
-    ("e13", Relation.OVERLAP, 0.99, 0.7, on("flights ships", "cover adult")),
+    # Of 4,000 ships rows without ship and time nothing is claimed any more: controls taken out cost power.
+    ("e13", Relation.OVERLAP, 0.99, 0.7, on("flights", "cover adult")),
     ("e14", Relation.SAME_ROWS, 0.97, 0.99, on("adult", "flights ships")),
 )
 """Case, relation, least recall of rows, least F1 of columns (forty flags of cover are alike in fifty rows). Measured:
@@ -120,7 +121,9 @@ def test_rows_columns_and_steps_are_found(
     assert (steps["true"] > 0) == (name in {"e07", "e09", "e14"})
     assert found.relation is relation
     assert found.log10_p is not None
-    assert found.log10_p <= -20  # measured: -30, the floor, in all of them
+    assert (
+        found.log10_p <= -6.3
+    )  # half of alpha; measured -10 (adult), -12 (flights), of mixtures of 4,000 rows
     assert (len(found.basis.alignment.suspect_row) + len(found.basis.alignment.tied_suspect)) == rows[
         "claimed"
     ]
@@ -140,7 +143,8 @@ def test_rows_are_found_below_noise_on_every_cell(bench: Any, base_of: Any, base
     steps = score.score_steps(case, found.to_dict()["columns"])
     assert (steps["missed"], steps["wrong"]) == ([], [])
     assert steps["true"] == len(made.noisy)
-    assert found.relation in {Relation.SAME_ROWS, Relation.OVERLAP}
+    if base != "cover":  # at 4,000 rows cover has no pairing test: nothing is claimed (at 50,000: same-rows)
+        assert found.relation in {Relation.SAME_ROWS, Relation.OVERLAP}
 
 
 @pytest.mark.parametrize("base", on("flights adult cover", "ships"))
