@@ -305,3 +305,15 @@ def test_two_observers_of_the_same_days_share_no_rows() -> None:
             rng.choice(1000, 500, replace=False)
         )
         assert compare_tables(first, second).relation in {"same-schema", "unrelated"}
+
+
+def test_rows_none_of_whose_values_are_known_are_many_contents() -> None:
+    """With noise on every cell all ids are unseen: hashed by ids alone, every row was one and no test was left."""
+    rng = np.random.default_rng(4)
+    base = {f"m{i}": rng.normal(size=3000) for i in range(8)}
+    rows = rng.permutation(3000)
+    noisy = {k: v[rows] + rng.normal(0, 0.01, 3000) for k, v in base.items()}
+    found = compare_tables(pa.table(base), pa.table(noisy))
+    assert found.relation == "same-rows"
+    assert found.log10_p is not None
+    assert found.log10_p < -20

@@ -94,8 +94,7 @@ CASES = each(
     ("e07", Relation.SAME_ROWS, 0.99, 0.9, on("adult", "flights ships cover")),
     ("e09", Relation.SAME_ROWS, 0.99, 0.99, on("ships", "flights cover adult")),
     ("e12", Relation.OVERLAP, 0.99, 0.99, on("adult", "flights ships cover")),
-    # Of 4,000 ships rows without ship and time nothing is claimed any more: controls taken out cost power.
-    ("e13", Relation.OVERLAP, 0.99, 0.7, on("flights", "cover adult")),
+    ("e13", Relation.OVERLAP, 0.99, 0.7, on("flights ships", "cover adult")),
     ("e14", Relation.SAME_ROWS, 0.97, 0.99, on("adult", "flights ships")),
 )
 """Case, relation, least recall of rows, least F1 of columns (forty flags of cover are alike in fifty rows). Measured:
@@ -119,6 +118,8 @@ def test_rows_columns_and_steps_are_found(
     assert steps["missed"] == steps["wrong"] == []
     assert steps["right"] == steps["true"]
     assert (steps["true"] > 0) == (name in {"e07", "e09", "e14"})
+    if (name, base) == ("e13", "ships"):
+        pytest.xfail("ships that lie still look alike: no relation is claimed of a mixture of 4,000 rows")
     assert found.relation is relation
     assert found.log10_p is not None
     assert (
@@ -143,8 +144,7 @@ def test_rows_are_found_below_noise_on_every_cell(bench: Any, base_of: Any, base
     steps = score.score_steps(case, found.to_dict()["columns"])
     assert (steps["missed"], steps["wrong"]) == ([], [])
     assert steps["true"] == len(made.noisy)
-    if base != "cover":  # at 4,000 rows cover has no pairing test: nothing is claimed (at 50,000: same-rows)
-        assert found.relation in {Relation.SAME_ROWS, Relation.OVERLAP}
+    assert found.relation in {Relation.SAME_ROWS, Relation.OVERLAP}
 
 
 @pytest.mark.parametrize("base", on("flights adult cover", "ships"))

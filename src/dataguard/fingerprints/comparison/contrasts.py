@@ -52,6 +52,9 @@ PAIRED = 1500
 """Suspect rows of the second contrast, at most: all pairs are compared."""
 
 
+UNSEEN_ID = np.uint32(0xFFFFFFFF)
+"""``UNSEEN`` of the kernels, which are not imported before they are needed."""
+
 Halves = tuple[list[ColumnMatch], list[ColumnMatch]]
 """The columns by which rows are looked up, and those whose agreement is counted."""
 
@@ -121,20 +124,26 @@ def other_rows(
     )
 
 
-def _for_fit(sides: Sides, rows: I64) -> NDArray[np.bool_]:
-    """Return which rows fit the linkage, by a public hash of their content: equal rows are on one side."""
+def _contents(sides: Sides, rows: I64) -> U64:
+    """Return public hashes of the contents of some rows: ids, and numbers where the original has no such value.
+
+    By ids alone all rows of a copy with noise on every cell would be one: none of their values is known.
+    """
     h = np.zeros(len(rows), np.uint64)
-    for ids in sides.suspect:
-        h = mix64(h ^ ids[rows].astype(np.uint64))
-    return ((h >> np.uint64(7)) & np.uint64(1)).astype(np.bool_)
+    for ids, numbers in zip(sides.suspect, sides.numbers, strict=True):
+        number = np.where(np.isfinite(numbers[rows]), numbers[rows], 0.0)
+        h = mix64(h ^ np.where(ids[rows] == UNSEEN_ID, number.view(np.uint64), ids[rows].astype(np.uint64)))
+    return h
+
+
+def _for_fit(sides: Sides, rows: I64) -> NDArray[np.bool_]:
+    """Return which rows fit the linkage, by their content: equal rows are on one side."""
+    return ((_contents(sides, rows) >> np.uint64(7)) & np.uint64(1)).astype(np.bool_)
 
 
 def _distinct(sides: Sides, rows: I64) -> I64:
-    """Return some rows without those whose content came before, by a public hash of the content."""
-    h = np.zeros(len(rows), np.uint64)
-    for ids in sides.suspect:
-        h = mix64(h ^ ids[rows].astype(np.uint64))
-    _, first = np.unique(h, return_index=True)
+    """Return some rows without those whose content came before, in the order of their contents' hashes."""
+    _, first = np.unique(_contents(sides, rows), return_index=True)
     return rows[first]
 
 
