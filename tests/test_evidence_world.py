@@ -48,7 +48,7 @@ STRANGER = SigningKey(bytes(range(1, 33)))
 FINDINGS = (
     Finding(
         "rows of the suspect found in the original",
-        "leave-one-out controls, Fisher's exact test/2",
+        "controls taken out of the original, Fisher's exact test/2",
         "the suspect's rows come from the same source as the original's, but are other rows",
         {"rows": 66, "found": 64, "controls": 100, "controls_found": 0},
         -30.0,

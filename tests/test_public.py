@@ -13,7 +13,7 @@ import pytest
 
 from conftest import PACKAGED, shared
 from dataguard.carrier import Alignment
-from dataguard.fingerprints.comparison.public import chance_of, keep_rows, public_rows
+from dataguard.fingerprints.comparison.public import chance_of, public_rows
 from dataguard.fingerprints.engines import default_engines
 from dataguard.values import CanonicalTable, canonical_table
 from test_rarity import ODD, by_truth
@@ -65,7 +65,7 @@ def test_rows_of_other_origin_are_kept(flights: pa.Table) -> None:
     found = public_rows(suspect, [canonical_table(public)], ALIGN)
     assert found.files[0].beyond_chance
     assert (found.public == (rows[order] < 4000)).all()
-    left = keep_rows(suspect, found.kept)
+    left = suspect.take(found.kept)
     assert left.rows == 1000
     engines = default_engines()
     original = canonical_table(secret)

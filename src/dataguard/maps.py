@@ -83,7 +83,7 @@ class ValueMap:
             nan where the function is not defined (the logarithm of 0).
         """
         with np.errstate(over="ignore", invalid="ignore"):
-            y = self.scale * self._function(x) + self.shift
+            y = self.scale * self.curve(x) + self.shift
         y = np.clip(y, self.low, self.high)
         if self.digits:
             with np.errstate(divide="ignore", invalid="ignore"):
@@ -91,7 +91,8 @@ class ValueMap:
                 y = np.where(np.isfinite(power) & (power > 0), np.round(y / power) * power, y)
         return y if self.step == 0 else self._snap(y)
 
-    def _function(self, x: F64) -> F64:
+    def curve(self, x: F64) -> F64:
+        """Return f of some numbers, before scale and shift; nan where it is not defined."""
         if self.function == "":
             return x
         if self.function == "table":

@@ -171,6 +171,10 @@ class CanonicalTable:
         """Number of rows."""
         return len(self.columns[0]) if self.columns else 0
 
+    def take(self, rows: I64) -> CanonicalTable:
+        """Return some rows of the table."""
+        return CanonicalTable(self.names, tuple(c.take(rows) for c in self.columns))
+
     def column(self, name: str) -> Canonical:
         """Return the column called `name`."""
         return self.columns[self.names.index(name)]

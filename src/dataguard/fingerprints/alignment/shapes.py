@@ -157,7 +157,7 @@ def _worth(left: _Shapes, right: _Shapes, tolerance: float) -> tuple[F64, list[l
     worth = np.full(shape, -np.inf)
     maps: list[list[ValueMap | None]] = [[None] * shape[1] for _ in range(shape[0])]
     tried = _TRIED if shape[0] * shape[1] <= _MANY else {"": _TRIED[""]}
-    seen = {f: ValueMap(f)._function(right.quantiles) if f else right.quantiles for f in tried}  # noqa: SLF001
+    seen = {f: ValueMap(f).curve(right.quantiles) for f in tried}
     ranks = np.tile(_POINTS, (shape[1], 1))
     for s in range(shape[0]):
         q = left.quantiles[s]

@@ -52,9 +52,6 @@ PAIRED = 1500
 """Suspect rows of the second contrast, at most: all pairs are compared."""
 
 
-UNSEEN_ID = np.uint32(0xFFFFFFFF)
-"""``UNSEEN`` of the kernels, which are not imported before they are needed."""
-
 Halves = tuple[list[ColumnMatch], list[ColumnMatch]]
 """The columns by which rows are looked up, and those whose agreement is counted."""
 
@@ -112,7 +109,7 @@ def other_rows(
     log10_p, (found, count, control_found, control_count) = max((log10_more_hits(*c), c) for c in counted)
     return Finding(
         subject="rows of the suspect found in the original",
-        method="leave-one-out controls, Fisher's exact test/2",
+        method="controls taken out of the original, Fisher's exact test/2",
         null_hypothesis="the suspect's rows come from the same source as the original's, but are other rows",
         counts={
             "rows": count,
@@ -130,9 +127,10 @@ def _contents(sides: Sides, rows: I64) -> U64:
     By ids alone all rows of a copy with noise on every cell would be one: none of their values is known.
     """
     h = np.zeros(len(rows), np.uint64)
-    for ids, numbers in zip(sides.suspect, sides.numbers, strict=True):
+    for profile, ids, numbers in zip(sides.profiles, sides.suspect, sides.numbers, strict=True):
+        unseen = ids[rows] >= len(profile.values)
         number = np.where(np.isfinite(numbers[rows]), numbers[rows], 0.0)
-        h = mix64(h ^ np.where(ids[rows] == UNSEEN_ID, number.view(np.uint64), ids[rows].astype(np.uint64)))
+        h = mix64(h ^ np.where(unseen, number.view(np.uint64), ids[rows].astype(np.uint64)))
     return h
 
 
@@ -176,7 +174,6 @@ def standing_out(
     mine, own = sides.take(alignment.suspect_row[order]), alignment.original_row[order]
     linkage = plain_linkage(sides)
     other = nearest_rows(sides.controls(own), linkage, own)
-    outstanding = 0
     wins, differs = np.zeros(len(own), np.int64), np.zeros(len(own), np.int64)
     for c in range(len(sides.tau)):
         mine_id, own_id, other_id = mine.suspect[c], sides.original[c][own], sides.original[c][other]

@@ -20,7 +20,7 @@ from dataguard.fingerprints.alignment.sides import make_sides
 from dataguard.fingerprints.comparison.contrasts import other_rows, random_pairing
 from dataguard.values import CanonicalTable, mix64
 
-__all__ = ["WHOLLY", "PublicFile", "PublicRows", "chance_of", "keep_rows", "public_rows"]
+__all__ = ["PublicFile", "PublicRows", "chance_of", "public_rows"]
 
 B = NDArray[np.bool_]
 I64 = NDArray[np.int64]
@@ -28,9 +28,6 @@ U64 = NDArray[np.uint64]
 
 Align = Callable[[CanonicalTable, CanonicalTable], Alignment]
 Chance = Callable[[CanonicalTable, CanonicalTable, Alignment], float | None]
-
-WHOLLY = 0.98
-"""Share of a suspect's rows found in one public table from which on all of it counts as public."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +115,6 @@ def public_rows(
         Over all public tables: each is tested at `alpha` over their number.
     chance : callable, optional
         ``chance(public, suspect, alignment) -> log10 p``; by default :func:`chance_of`.
-
-    Notes
-    -----
-    Where at least 98 % of the suspect's rows are found in one table, all of them are counted as public: the
-    rest are then rows that were changed too much or that several public rows fit, not another source.
     """
     measure = chance_of if chance is None else chance
     shares = [_share(public, suspect, align, measure) for public in publics]
@@ -181,14 +173,3 @@ def chance_of(public: CanonicalTable, suspect: CanonicalTable, alignment: Alignm
     )
     known = [f.log10_p for f in found if f is not None and f.log10_p is not None]
     return max(known) if len(known) == len(found) else None
-
-
-def keep_rows(table: CanonicalTable, rows: I64) -> CanonicalTable:
-    """Return a table with some of its rows.
-
-    Parameters
-    ----------
-    table : CanonicalTable
-    rows : (k,) int64
-    """
-    return CanonicalTable(table.names, tuple(c.take(rows) for c in table.columns))

@@ -11,8 +11,6 @@ to whoever knows the number of rows: an interval is no promise against a file ma
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -89,8 +87,8 @@ def compare_sampled(
     pool = pool[np.argsort(mix64(pool.astype(np.uint64)), kind="stable")]
     own = [ColumnMatch(c.original, c.original, c.by, 1.0) for c in columns]
     split = halves([profile_column(c) for c in typical.columns], columns, drawn, fresh=False)
-    by_left = _rows(drawn, by_hash(drawn, split[0], distinct_rows(drawn, split[0])[0])[:PAIRED])
-    queries = [Query(drawn, columns), Query(_rows(typical, pool), own), Query(by_left, split[0])]
+    by_left = drawn.take(by_hash(drawn, split[0], distinct_rows(drawn, split[0])[0])[:PAIRED])
+    queries = [Query(drawn, columns), Query(typical.take(pool), own), Query(by_left, split[0])]
     of_drawn, of_controls, of_left = gather_rows(whole, typical, queries)
     positions = np.union1d(background, np.concatenate([of_drawn, of_controls]))
     narrow = original.take(positions)
@@ -152,7 +150,7 @@ def _backwards(original: Large[CanonicalTable], suspect: Large[CanonicalTable]) 
     pool = spread(len(background), CONTROLS)
     pool = pool[np.argsort(mix64(pool.astype(np.uint64)), kind="stable")]
     own = [ColumnMatch(c.original, c.original, c.by, 1.0) for c in columns]
-    queries = [Query(wanted, columns), Query(_rows(typical, pool), own)]
+    queries = [Query(wanted, columns), Query(typical.take(pool), own)]
     positions = np.union1d(background, np.concatenate(gather_rows(whole, typical, queries)))
     return align(suspect.take(positions), drawn, np.searchsorted(positions, background[pool]))
 
@@ -175,7 +173,3 @@ def _share(aligned: Alignment, *, altered: bool) -> Containment:
     low, _ = binomial_limits(round(found.low * rows), rows)
     _, high = binomial_limits(round(found.high * rows), rows)
     return Containment(found.estimate, low, high, exact=False)
-
-
-def _rows(table: CanonicalTable, rows: Sequence[int] | I64) -> CanonicalTable:
-    return CanonicalTable(table.names, tuple(c.take(np.asarray(rows, np.int64)) for c in table.columns))

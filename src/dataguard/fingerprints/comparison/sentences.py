@@ -113,7 +113,7 @@ _JAPANESE = {
     "the two halves of the suspect's columns are paired at random": "対象の列の二つの半分は無作為に組み合わされている",
     "not computed: fewer than two columns that vary, or no rows, in common":
         "共通する行がないか、値の変わる共通の列が2列に満たない",
-    "leave-one-out controls, Fisher's exact test/2": "自身を除いた対照行、Fisherの正確確率検定/1",
+    "controls taken out of the original, Fisher's exact test/2": "原本から取り除いた対照行、Fisherの正確確率検定/1",
     "random re-pairing, Chatterjee 2007 and factorial moments/1":
         "無作為な組み直し、Chatterjee 2007 及び階乗モーメント/1",
     "rows": "行", "found": "発見", "controls": "対照行", "controls_found": "対照行の発見", "agreeing": "一致",
